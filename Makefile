@@ -1,0 +1,80 @@
+# Every target builds what it needs into $(VENV), and does nothing twice: a stamp in there says what
+# is installed, and cargo keeps its own account of the Rust half.
+
+PYTHON ?= python3
+# `make test PYTHON=python3.13` gets an environment of its own beside the usual one.
+VENV ?= .venv$(if $(filter command line,$(origin PYTHON)),-$(notdir $(PYTHON)))
+# Versions for `make matrix`; empty means all that the project supports.
+PYTHONS ?=
+# More arguments for pytest, the benchmark or the demo: make test ARGS="-k cancel -x"
+ARGS ?=
+
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/.stamps
+# PyO3 and maturin must build for this environment's Python, whatever else is active.
+export VIRTUAL_ENV := $(abspath $(VENV))
+export PYO3_PYTHON := $(abspath $(BIN)/python)
+unexport CONDA_PREFIX PYTHONHOME
+
+ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o -name '*.h' -o -name Cargo.toml \)) \
+	$(wildcard Cargo.toml Cargo.lock .cargo/config.toml) pyproject.toml
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+.PHONY: help demo test check format bench matrix build clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@echo
+	@echo 'make test PYTHON=python3.13        with another Python, in an environment of its own'
+	@echo 'make test ARGS="-k cancel -x"      arguments for pytest (or for the demo, or the benchmark)'
+	@echo 'make matrix PYTHONS="3.13 3.14d"   some versions only; d is a debug build of CPython'
+
+demo: build ## the first program: threads, then asyncio unchanged, then 10,000 at once
+	$(BIN)/python examples/demo.py $(ARGS)
+
+test: build $(STAMPS)/test ## the tests: the fiber crate's, then the package's
+	cargo test --quiet --package verdigris-fiber
+	$(BIN)/python -m pytest $(ARGS)
+
+check: build $(STAMPS)/test $(STAMPS)/check ## formatting, lints and types, of Rust and of Python
+	cargo fmt --all --check
+	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy --strict python examples
+	MYPYPATH=python $(BIN)/python -m mypy.stubtest verdigris._engine
+
+format: $(STAMPS)/check ## format everything that `make check` looks at
+	cargo fmt --all
+	$(BIN)/ruff format
+	$(BIN)/ruff check --fix
+
+bench: build $(STAMPS)/bench ## measure against native async/await and every peer, in one run
+	$(BIN)/python benchmarks/run.py $(ARGS)
+
+matrix: ## the tests on every supported CPython and on debug builds, at the end a table
+	scripts/matrix $(PYTHONS) $(if $(ARGS),-- $(ARGS))
+
+build: $(STAMPS)/engine ## the extension, into the environment, as an editable install
+
+clean: ## delete what was built here; the matrix keeps its own in a cache (scripts/matrix --clean)
+	rm -rf .venv .venv-* target dist .mypy_cache .pytest_cache .ruff_cache
+	find python tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
+	rm -f python/verdigris/*.so
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "There is no $(PYTHON) here. Name one: make PYTHON=/path/to/python3.13" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+
+$(STAMPS): | $(BIN)/python
+	mkdir -p $@
+
+$(STAMPS)/%: requirements/%.txt requirements/constraints.txt | $(STAMPS)
+	$(BIN)/python -m pip install --quiet --requirement $<
+	@touch $@
+
+$(STAMPS)/engine: $(ENGINE_SOURCES) $(STAMPS)/build
+	@command -v cargo >/dev/null || { echo 'The engine is Rust, and there is no cargo here. Install Rust 1.85 or newer (rustup is the usual way).' >&2; exit 1; }
+	PATH="$(abspath $(BIN)):$$PATH" maturin develop --release --quiet
+	@touch $@

@@ -1,0 +1,98 @@
+"""The results as a table to read in a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from measure import NATIVE
+from results import Document, Section
+
+NAME_WIDTH = 22
+CELL_WIDTH = 17
+
+Format = Callable[[float], str]
+# How a value is shown, by its key. The order is that of the columns.
+FORMATS: dict[str, tuple[str, Format]] = {
+    "ns": ("median", lambda ns: f"{ns:,.0f} ns"),
+    "ratio": ("to baseline", lambda ratio: f"{ratio:.2f} x"),
+    "bytes_each": ("RSS each", lambda size: f"{size / 1024:.2f} KiB"),
+    "page_table_bytes_each": ("page tables each", lambda size: f"{size / 1024:.2f} KiB"),
+    "start_seconds": ("start all", lambda seconds: f"{seconds:.2f} s"),
+    "finish_seconds": ("finish all", lambda seconds: f"{seconds:.2f} s"),
+    "before_bytes": ("before", lambda size: f"{size / 2**20:.1f} MiB"),
+    "peak_bytes": ("peak", lambda size: f"{size / 2**20:.1f} MiB"),
+    "after_bytes": ("after", lambda size: f"{size / 2**20:.1f} MiB"),
+}
+# The ratio of a burst stands last, to the level before rather than to a baseline.
+BURST_RATIO = ("after / before", FORMATS["ratio"][1])
+
+
+def head(document: Document) -> str:
+    versions = ", ".join(f"{name} {version}" for name, version in document.versions.items())
+    lines = [
+        f"{document.implementation} {document.python}, {document.system}, {document.processor}",
+        f"{document.loop}; {versions}",
+        f"{document.settings.rounds} rounds of {document.settings.turn_ms:g} ms a contender, "
+        "in turns; medians",
+    ]
+    lines += [f"missing: {name} ({reason})" for name, reason in document.missing.items()]
+    return "\n".join(lines) + "\n"
+
+
+def section(found: Section) -> str:
+    columns = _columns(found)
+    lines = [found.title]
+    heads = "".join(f"{column_head:>{CELL_WIDTH}}" for _, column_head, _ in columns)
+    lines.append("  " + " " * NAME_WIDTH + heads)
+    for line in found.lines:
+        cells = [show(line.values[key]) if key in line.values else "" for key, _, show in columns]
+        lines.append(
+            f"  {line.name:{NAME_WIDTH}}" + "".join(f"{cell:>{CELL_WIDTH}}" for cell in cells)
+        )
+    lines += [f"  {name:{NAME_WIDTH}} failed: {reason}" for name, reason in found.failures.items()]
+    lines += [
+        f"  target: {verdict.target}: {verdict.reached}, {_met(verdict.met)}"
+        for verdict in found.verdicts
+    ]
+    return "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def summary(document: Document) -> str:
+    verdicts = [(found, verdict) for found in document.sections for verdict in found.verdicts]
+    missed = [(found, verdict) for found, verdict in verdicts if not verdict.met]
+    lines = [f"{len(verdicts) - len(missed)} of {len(verdicts)} targets met"]
+    lines += [
+        f"  not met: {found.title}: {verdict.reached} ({verdict.target})"
+        for found, verdict in missed
+    ]
+    return "\n".join(lines)
+
+
+def markdown(document: Document) -> str:
+    """The table of the README: times as multiples of native, nanoseconds in native's column."""
+    contenders = [NATIVE, *document.versions]
+    lines = [
+        f"| work | {' | '.join(contenders)} |",
+        "|---|" + "---:|" * len(contenders),
+    ]
+    for found in document.sections:
+        native = found.value(NATIVE, "ns")
+        if native is None:
+            continue
+        ratios = [found.value(name, "ratio") for name in document.versions]
+        cells = [f"{native:,.0f} ns", *("" if r is None else f"{r:.2f}" for r in ratios)]
+        lines.append(f"| {found.title} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def _columns(found: Section) -> list[tuple[str, str, Format]]:
+    present = {key for line in found.lines for key in line.values}
+    columns = [(key, *FORMATS[key]) for key in FORMATS if key in present]
+    if "before_bytes" in present:
+        columns = [column for column in columns if column[0] != "ratio"]
+        columns.append(("ratio", *BURST_RATIO))
+    return columns
+
+
+def _met(met: bool) -> str:
+    return "met" if met else "NOT MET"

@@ -1,0 +1,150 @@
+"""The results of one run: what the table prints, the plot draws and the JSON file keeps.
+
+Document          the machine, the versions, the peers that are missing
+  Section         a comparison
+    Line          a contender and its values
+    Verdict       a target of the project, and whether it was met
+    failures      contenders that could not do the work, with the reason
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import sys
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+from measure import NATIVE, Settings, Timings
+from peers import OURS, Peer
+from rows import burst, suspended
+
+RESULTS = Path(__file__).with_name("results")
+# The version that the targets were set on; its results are the latest ones.
+REFERENCE = (3, 11)
+
+
+@dataclass(frozen=True)
+class Line:
+    name: str
+    values: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    target: str
+    reached: str
+    met: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    row: str
+    title: str
+    lines: list[Line]
+    verdicts: list[Verdict]
+    failures: dict[str, str]
+    size: int | None = None
+
+    def value(self, name: str, key: str) -> float | None:
+        for line in self.lines:
+            if line.name == name:
+                return line.values.get(key)
+        return None
+
+
+@dataclass(frozen=True)
+class Document:
+    loop: str
+    settings: Settings
+    versions: dict[str, str]
+    missing: dict[str, str]
+    python: str = platform.python_version()
+    implementation: str = platform.python_implementation()
+    system: str = f"{platform.system()} {platform.release()} {platform.machine()}"
+    processor: str = field(default_factory=lambda: _processor())
+    sections: list[Section] = field(default_factory=list)
+
+    def write(self) -> Path:
+        """Writes the results as JSON and returns the file."""
+        RESULTS.mkdir(exist_ok=True)
+        path = RESULTS / f"{self.name}.json"
+        path.write_text(json.dumps(asdict(self), indent=2) + "\n")
+        return path
+
+    @property
+    def name(self) -> str:
+        name = "latest" if self.is_of_reference_version else f"cpython-{self.python}"
+        return name if self.loop == "asyncio" else f"{name}-{self.loop}"
+
+    @property
+    def is_of_reference_version(self) -> bool:
+        return sys.version_info[:2] == REFERENCE
+
+
+def _processor() -> str:
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or "unknown"
+
+
+def document(loop: str, settings: Settings, found: list[Peer], missing: dict[str, str]) -> Document:
+    return Document(loop, settings, {peer.name: peer.version for peer in found}, missing)
+
+
+def of_timings(timings: Timings) -> Section:
+    case = timings.case
+    lines = []
+    for name in timings.rounds:
+        values = {"ns": timings.median(name)}
+        ratio = timings.ratio(name, case.baseline)
+        if ratio is not None and name != case.baseline:
+            values["ratio"] = ratio
+        lines.append(Line(name, values))
+    verdicts = []
+    for target in case.targets:
+        reached = timings.reached(target)
+        if reached is not None:
+            verdicts.append(Verdict(str(target), f"{reached:.2f} x", target.is_met(reached)))
+    return Section(case.row, case.title, lines, verdicts, timings.failures, case.size)
+
+
+def of_suspended(crowd: suspended.Suspended) -> Section:
+    lines = [Line(name, values) for name, values in crowd.figures.items()]
+    verdicts = []
+    ours = crowd.figures.get(OURS)
+    if ours is not None:
+        each, limit = ours["bytes_each"], suspended.BYTES_LIMIT
+        verdicts.append(Verdict(f"<= {_kib(limit)} each", _kib(each), each <= limit))
+    if ours is not None and (awaitlet := crowd.figures.get("awaitlet")) is not None:
+        theirs = awaitlet["bytes_each"]
+        verdicts.append(Verdict(f"less than awaitlet's {_kib(theirs)}", _kib(each), each < theirs))
+    if ours is not None and (native := crowd.figures.get(NATIVE)) is not None:
+        ratio = ours["start_seconds"] / native["start_seconds"]
+        bound = suspended.START_LIMIT
+        target = f"all started in <= {bound:g} x native"
+        verdicts.append(Verdict(target, f"{ratio:.2f} x", ratio <= bound))
+    title = f"{crowd.count:,} suspended functions"
+    return Section("suspended", title, lines, verdicts, crowd.failures, crowd.count)
+
+
+def of_bursts(bursts: burst.Bursts) -> list[Section]:
+    sections = []
+    for scene, how in burst.SCENES.items():
+        lines = [Line(name, values) for name, values in bursts.figures[scene].items()]
+        verdicts = []
+        if (ours := bursts.figures[scene].get(OURS)) is not None:
+            target = f"back under {burst.LIMIT:g} x the level before"
+            reached = f"{ours['ratio']:.2f} x after {ours['seconds']:.1f} s"
+            verdicts.append(Verdict(target, reached, ours["ratio"] < burst.LIMIT))
+        title = f"memory after a burst of {bursts.count:,}, {how}"
+        failures = bursts.failures[scene]
+        sections.append(Section(scene, title, lines, verdicts, failures, bursts.count))
+    return sections
+
+
+def _kib(size: float) -> str:
+    return f"{size / 1024:.2f} KiB"

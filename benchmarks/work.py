@@ -1,0 +1,88 @@
+"""The pieces of work that the rows time, and the loops that time them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from functools import partial
+from itertools import repeat
+from time import perf_counter_ns
+from typing import Any
+
+from measure import NATIVE, Contender, with_own_code
+from peers import Peer
+
+Work = Callable[[], Awaitable[Any]]
+
+
+async def nop() -> None:
+    """Completes without suspending."""
+
+
+def step() -> Awaitable[None]:
+    """Suspends once: asyncio.sleep(0) yields to the event loop and is resumed on its next turn."""
+    return asyncio.sleep(0)
+
+
+def empty() -> None:
+    """The synchronous function that does nothing."""
+
+
+def awaiting(work: Work) -> Callable[[int], Coroutine[Any, Any, int]]:
+    """Times `await work()` in an async function."""
+
+    async def loop(count: int) -> int:
+        started = perf_counter_ns()
+        for _ in repeat(None, count):
+            await work()
+        return perf_counter_ns() - started
+
+    return with_own_code(loop)
+
+
+def waiting(wait: Callable[[Awaitable[Any]], Any], work: Work) -> Callable[[int], int]:
+    """Times `wait(work())` in a synchronous function."""
+
+    def loop(count: int) -> int:
+        started = perf_counter_ns()
+        for _ in repeat(None, count):
+            wait(work())
+        return perf_counter_ns() - started
+
+    return with_own_code(loop)
+
+
+def calling(work: Callable[[], Any]) -> Callable[[int], int]:
+    """Times `work()` in a synchronous function."""
+
+    def loop(count: int) -> int:
+        started = perf_counter_ns()
+        for _ in repeat(None, count):
+            work()
+        return perf_counter_ns() - started
+
+    return with_own_code(loop)
+
+
+def side_by_side(peers: list[Peer], work: Work) -> list[Contender]:
+    """`await work()` natively, and `wait(work())` under each peer."""
+    return [
+        Contender(NATIVE, awaiting(work)),
+        *(Contender(peer.name, partial(peer.enter, waiting(peer.wait, work))) for peer in peers),
+    ]
+
+
+def entering(peer: Peer, function: Callable[[], Any]) -> Callable[[int], Coroutine[Any, Any, int]]:
+    """Times `await enter(function)` in an async function."""
+    if peer.decorate is not None:
+        # Decorated once, as its users do: decorating at each call would add a functools.wraps.
+        return awaiting(peer.decorate(function))
+    enter = peer.enter
+
+    async def loop(count: int) -> int:
+        started = perf_counter_ns()
+        for _ in repeat(None, count):
+            await enter(function)
+        return perf_counter_ns() - started
+
+    return with_own_code(loop)

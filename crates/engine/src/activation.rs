@@ -1,0 +1,266 @@
+//! A function on a native stack of its own: how it starts, is resumed, waits
+//! and ends.
+//!
+//! The [`Activation`] lies at the base of the very stack it describes, together
+//! with the stack's first chunk of Python frames, so that a simple suspended
+//! function touches one page:
+//!
+//! ```text
+//!   high   +---------------------------+ <- end of the mapping
+//!          | Activation                |    RESERVED bytes, the owner's part
+//!          | root data-stack chunk     |    (Python frames grow upwards)
+//!          +---------------------------+ <- where the C stack begins
+//!          | C frames (grow downwards) |
+//!          | ...                       |
+//!   low    +---------------------------+ <- guard
+//! ```
+//!
+//! Everything here runs with the GIL held, on the thread the stack belongs to.
+
+use core::mem::{ManuallyDrop, MaybeUninit};
+use core::ptr;
+
+use pyo3::ffi::{self, PyObject, PyThreadState};
+use verdigris_fiber::{Fiber, StackError, Step, Suspender};
+
+use crate::coroutine::GreenCoroutine;
+use crate::runtime::Runtime;
+use crate::thread_state::{self, DriverState, StackState};
+
+/// Bytes at the base of each stack that belong to the engine.
+///
+/// A Python frame takes 80 to 150 bytes: about ten fit beside the activation
+/// before `CPython` maps a chunk of its own, and the C frames of a simple wait
+/// (about 2 KB) still fit into the same page.
+pub const RESERVED: usize = 1664;
+
+/// The part of [`RESERVED`] for Python frames.
+const CHUNK: usize = RESERVED - size_of::<Activation>();
+
+/// One `await_` in progress on a stack, kept in its C frame.
+pub struct AwaitRecord {
+    /// What is driven: a coroutine or an iterator. Owned by the `await_`.
+    pub iterator: *mut PyObject,
+    /// The arguments of the call; in `CPython`'s evaluation stack as a rule.
+    pub args: *const *mut PyObject,
+    /// The `await_` further out on the same stack.
+    pub outer: *const AwaitRecord,
+}
+
+/// What a resumed function is given.
+pub enum Incoming {
+    /// The value that was sent: a new reference.
+    Value(*mut PyObject),
+    /// The exception that was thrown: a new reference.
+    Exception(*mut PyObject),
+}
+
+/// The control block of a function that has begun and not yet ended.
+#[repr(C, align(64))]
+pub struct Activation {
+    state: StackState,
+    fiber: MaybeUninit<Fiber<(), (), ()>>,
+    suspender: *const Suspender<(), ()>,
+    /// The coroutine object this stack was started for. It outlives the
+    /// activation: whoever resumes it holds it, and finalizing it ends this.
+    coroutine: *mut GreenCoroutine,
+    /// The coroutine whose function runs innermost on this stack: `coroutine`,
+    /// or one that was started by an await on this stack and shares it.
+    pub innermost: *mut GreenCoroutine,
+    /// The stack of the same thread that drives this one, or null.
+    pub driver: *mut Activation,
+    /// The innermost `await_` on this stack, or null.
+    pub awaits: *const AwaitRecord,
+    /// The value to yield, or the function's result (null: an exception is set).
+    outgoing: *mut PyObject,
+    incoming: MaybeUninit<Incoming>,
+    /// The thread state this stack belongs to.
+    thread: u64,
+    /// The runtime of the thread this stack belongs to.
+    pub runtime: u64,
+    /// The eager task that resumed this stack, borrowed, or null (`eager`).
+    pub eager_task: *mut PyObject,
+}
+
+const _: () = assert!(CHUNK >= 768, "RESERVED leaves no room for Python frames");
+
+/// What a resumed function did.
+pub enum Outcome {
+    /// It waits: a new reference to what it yields to the loop.
+    Yielded(*mut PyObject),
+    /// It ended: a new reference to its result, or null with an exception set.
+    Ended(*mut PyObject),
+}
+
+/// Takes a stack and puts `coroutine`'s function on it, ready to be resumed.
+///
+/// # Safety
+///
+/// The GIL is held, `thread` is the current thread state, and `coroutine` has
+/// not begun.
+#[inline]
+pub unsafe fn start(
+    runtime: &Runtime,
+    thread: *mut PyThreadState,
+    coroutine: *mut GreenCoroutine,
+) -> Result<*mut Activation, StackError> {
+    let stack = runtime.take_stack()?;
+    let (low, top) = (stack.limit(), stack.base());
+    let this: *mut Activation = stack.reserved().as_ptr().cast();
+    // SAFETY: `this` points to RESERVED bytes, aligned to 64, that are ours as
+    // long as the stack is; nobody reads a field before it is written here.
+    // The chunk lies behind the activation, inside the reserved part.
+    unsafe {
+        thread_state::stack_init(&raw mut (*this).state, this.add(1).cast(), CHUNK, low, top);
+        (*this).suspender = ptr::null();
+        (*this).coroutine = coroutine;
+        (*this).innermost = coroutine;
+        (*this).driver = ptr::null_mut();
+        (*this).awaits = ptr::null();
+        (*this).outgoing = ptr::null_mut();
+        (*this).thread = thread_state::thread_id(thread);
+        (*this).runtime = runtime.id;
+        (*this).eager_task = ptr::null_mut();
+        (*this).fiber.write(Fiber::new(stack, move |suspender: &Suspender<(), ()>, ()| {
+            (*this).suspender = suspender;
+            (*this).outgoing = GreenCoroutine::call_function(coroutine);
+        }));
+    }
+    Ok(this)
+}
+
+impl Activation {
+    /// True when `thread` is the thread state this stack belongs to. Addresses
+    /// are no proof: they are reused when a thread ends.
+    ///
+    /// # Safety
+    ///
+    /// `this` is live, and `thread` is the current thread state.
+    #[inline]
+    pub unsafe fn belongs_to(this: *mut Self, thread: *mut PyThreadState) -> bool {
+        // SAFETY: both are live by contract.
+        unsafe { (*this).thread == thread_state::thread_id(thread) }
+    }
+
+    /// Lets the function run until it waits again or ends. When it ends, the
+    /// stack goes back to the pool and `this` must not be used any more.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, `thread` is the current thread state and the one the
+    /// stack belongs to, `runtime` is its runtime, and the function is
+    /// suspended or has not begun (`incoming` is then a value that nobody reads).
+    #[inline]
+    pub unsafe fn resume(
+        this: *mut Self,
+        runtime: &Runtime,
+        thread: *mut PyThreadState,
+        incoming: Incoming,
+    ) -> Outcome {
+        let mut driver = DriverState::uninit();
+        // SAFETY: by contract the stack is this thread's and not running. The
+        // thread state is switched around the native switch, on this side, with
+        // no Python code in between; `leave` undoes all that `enter` did, also
+        // when the function ends with an exception, which is only a null result.
+        // A Rust panic can't cross: the functions below are `extern "C"`.
+        unsafe {
+            (*this).incoming.write(incoming);
+            (*this).driver = runtime.current.replace(this);
+            thread_state::enter(thread, &raw mut (*this).state, driver.as_mut_ptr());
+            let step = (*this).fiber.assume_init_mut().resume(());
+            thread_state::leave(thread, &raw mut (*this).state, driver.as_ptr());
+            runtime.current.set((*this).driver);
+            let outgoing = (*this).outgoing;
+            match step {
+                Step::Yield(()) => Outcome::Yielded(outgoing),
+                Step::Return(()) => {
+                    thread_state::stack_finish(&raw mut (*this).state);
+                    debug_assert!(thread_state::stack_is_clean(&raw const (*this).state) != 0);
+                    drop((*this).fiber.assume_init_read().into_stack());
+                    Outcome::Ended(outgoing)
+                }
+            }
+        }
+    }
+
+    /// Yields `value` (a new reference) to whoever drives this stack, and
+    /// returns what it is resumed with.
+    ///
+    /// # Safety
+    ///
+    /// Called on the stack of `this`, which is the running one.
+    #[inline]
+    pub unsafe fn suspend(this: *mut Self, value: *mut PyObject) -> Incoming {
+        // SAFETY: the suspender lives in the fiber's root frame, below us. No
+        // PyO3 frame that counts attachments is open: all callers are raw.
+        unsafe {
+            (*this).outgoing = value;
+            (*(*this).suspender).suspend(());
+            (*this).incoming.assume_init_read()
+        }
+    }
+
+    /// Gives up a function that can't be unwound: its stack is never reused,
+    /// and what its frames own stays alive.
+    ///
+    /// # Safety
+    ///
+    /// The function is suspended. The pool is touched only when it is this
+    /// thread's; otherwise `same_thread` is false.
+    #[cold]
+    pub unsafe fn leak(this: *mut Self, same_thread: bool) {
+        // SAFETY: suspended by contract, so the fiber is initialized and not
+        // running. It is moved out of memory that stays mapped.
+        unsafe {
+            let fiber = ManuallyDrop::new((*this).fiber.assume_init_read());
+            if same_thread {
+                ManuallyDrop::into_inner(fiber).leak();
+            }
+        }
+    }
+
+    /// What the stack and its waits own, for the garbage collector.
+    ///
+    /// # Safety
+    ///
+    /// The function is suspended and the GIL is held.
+    pub unsafe fn traverse(
+        this: *mut Self,
+        visit: ffi::visitproc,
+        arg: *mut core::ffi::c_void,
+    ) -> core::ffi::c_int {
+        // SAFETY: a suspended stack does not change; its records are linked
+        // through C frames that stay where they are.
+        unsafe {
+            let mut record = (*this).awaits;
+            let args = if record.is_null() { ptr::null() } else { (*record).args };
+            let mut failed =
+                thread_state::visit_frames(&raw mut (*this).state, args, visit, arg);
+            while failed == 0 && !record.is_null() {
+                failed = thread_state::visit_owned((*record).iterator, visit, arg);
+                record = (*record).outer;
+            }
+            failed
+        }
+    }
+
+    /// The innermost Python frame, a new reference, or null.
+    ///
+    /// # Safety
+    ///
+    /// The function is suspended, the GIL is held, `thread` is current.
+    pub unsafe fn suspended_frame(this: *mut Self, thread: *mut PyThreadState) -> *mut PyObject {
+        // SAFETY: as above.
+        unsafe { thread_state::suspended_frame(thread, &raw mut (*this).state) }
+    }
+
+    /// The Python frame that drives this stack, a new reference, or null.
+    ///
+    /// # Safety
+    ///
+    /// The function is running, the GIL is held, `thread` is current.
+    pub unsafe fn driving_frame(this: *mut Self, thread: *mut PyThreadState) -> *mut PyObject {
+        // SAFETY: as above.
+        unsafe { thread_state::driving_frame(thread, &raw mut (*this).state) }
+    }
+}

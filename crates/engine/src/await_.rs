@@ -1,0 +1,257 @@
+//! `await_`: waits for an awaitable from synchronous code.
+//!
+//! It drives the awaitable itself, on the stack it was called on, and leaves
+//! the stack only when the awaitable really yields to the event loop. Whatever
+//! is yielded goes up unchanged, and whatever the loop sends or throws comes
+//! down unchanged: only the coroutine protocol is assumed of the loop.
+
+use core::ptr;
+
+use pyo3::ffi::{self, PyObject, PySendResult};
+
+use crate::activation::{Activation, AwaitRecord, Incoming};
+use crate::coroutine::{self, GreenCoroutine};
+use crate::errors::{self, raise};
+use crate::runtime::Runtime;
+use crate::{eager, no_context, thread_state};
+
+/// Called with what is not awaitable: wraps an async function, or returns
+/// `NotImplemented`. Set by the package (`_register_decorator`).
+static mut DECORATOR: *mut PyObject = ptr::null_mut();
+
+/// `_register_decorator(fn)`.
+pub unsafe extern "C" fn register_decorator(_module: *mut PyObject, decorator: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held.
+    unsafe {
+        let old = core::mem::replace(&mut *(&raw mut DECORATOR), ffi::Py_NewRef(decorator));
+        ffi::Py_XDECREF(old);
+        ffi::Py_NewRef(ffi::Py_None())
+    }
+}
+
+/// `can_await()`.
+pub unsafe extern "C" fn can_await(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    let can = Runtime::get().is_some_and(|runtime| !runtime.current.get().is_null());
+    // SAFETY: called by CPython with the GIL held.
+    unsafe { ffi::PyBool_FromLong(can.into()) }
+}
+
+/// `await_(awaitable, /)`.
+///
+/// The arguments come as a vector, not as one object, because their address is
+/// that of the caller's evaluation stack: the garbage collector needs it.
+pub unsafe extern "C" fn await_(
+    _module: *mut PyObject,
+    args: *mut *mut PyObject,
+    nargs: ffi::Py_ssize_t,
+) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held and `nargs` live objects.
+    unsafe {
+        if nargs != 1 {
+            ffi::PyErr_Format(
+                ffi::PyExc_TypeError,
+                c"await_() takes exactly one argument (%zd given)".as_ptr(),
+                nargs,
+            );
+            return ptr::null_mut();
+        }
+        let awaitable = *args;
+        let stack = match Runtime::get() {
+            Some(runtime) => runtime.current.get(),
+            None => ptr::null_mut(),
+        };
+        if stack.is_null() {
+            return without_stack(awaitable);
+        }
+        (*(*stack).innermost).awaited = true;
+        let iterator = if ffi::PyCoro_CheckExact(awaitable) != 0 {
+            if thread_state::coroutine_is_suspended(awaitable) != 0 {
+                return raise(ffi::PyExc_RuntimeError, c"coroutine is being awaited already");
+            }
+            ffi::Py_NewRef(awaitable)
+        } else if coroutine::check_exact(awaitable) {
+            return GreenCoroutine::await_here(awaitable.cast(), stack);
+        } else {
+            let iterator = iterator_of(awaitable);
+            if iterator.is_null() {
+                return if ffi::PyErr_Occurred().is_null() { decorate(awaitable) } else { iterator };
+            }
+            iterator
+        };
+        let record = AwaitRecord { iterator, args, outer: (*stack).awaits };
+        (*stack).awaits = &raw const record;
+        let result = drive(stack, iterator);
+        (*stack).awaits = record.outer;
+        ffi::Py_DECREF(iterator);
+        result
+    }
+}
+
+/// Steps `iterator` to its end.
+#[inline]
+unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the GIL is held, `stack` runs now, `iterator` is held by the caller.
+    unsafe {
+        let mut result = ptr::null_mut();
+        let mut status = ffi::PyIter_Send(iterator, ffi::Py_None(), &raw mut result);
+        loop {
+            match status {
+                PySendResult::PYGEN_RETURN => return result,
+                PySendResult::PYGEN_ERROR => return ptr::null_mut(),
+                PySendResult::PYGEN_NEXT => {}
+            }
+            if eager::is_foreign_step(stack) {
+                ffi::Py_DECREF(result);
+                close(iterator);
+                return no_context::raise_in_eager_task();
+            }
+            status = match Activation::suspend(stack, result) {
+                Incoming::Value(value) => {
+                    let status = ffi::PyIter_Send(iterator, value, &raw mut result);
+                    ffi::Py_DECREF(value);
+                    status
+                }
+                Incoming::Exception(exception) => throw(iterator, exception, &mut result),
+            };
+        }
+    }
+}
+
+/// Throws `exception` (a new reference) into what is awaited, as the `await`
+/// statement would: `GeneratorExit` closes it, anything else goes to its `throw`.
+#[cold]
+unsafe fn throw(iterator: *mut PyObject, exception: *mut PyObject, result: &mut *mut PyObject) -> PySendResult {
+    // SAFETY: the GIL is held and both objects are live.
+    unsafe {
+        if ffi::PyErr_GivenExceptionMatches(exception, ffi::PyExc_GeneratorExit) != 0 {
+            if close(iterator) {
+                errors::raise_here(exception);
+            } else {
+                ffi::Py_DECREF(exception);
+            }
+            return PySendResult::PYGEN_ERROR;
+        }
+        let method = ffi::PyObject_GetAttrString(iterator, c"throw".as_ptr());
+        if method.is_null() {
+            if ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) != 0 {
+                ffi::PyErr_Clear();
+                errors::raise_here(exception);
+            } else {
+                ffi::Py_DECREF(exception);
+            }
+            return PySendResult::PYGEN_ERROR;
+        }
+        *result = ffi::PyObject_CallOneArg(method, exception);
+        ffi::Py_DECREF(method);
+        ffi::Py_DECREF(exception);
+        if !result.is_null() {
+            return PySendResult::PYGEN_NEXT;
+        }
+        *result = errors::take_stop_iteration();
+        if !result.is_null() {
+            return PySendResult::PYGEN_RETURN;
+        }
+        // Raised on this line: chained to what is being handled around it.
+        errors::raise_here(errors::take());
+        PySendResult::PYGEN_ERROR
+    }
+}
+
+/// Closes what is awaited, if it can be closed. False with an exception set.
+#[cold]
+unsafe fn close(iterator: *mut PyObject) -> bool {
+    // SAFETY: the GIL is held and the object is live.
+    unsafe {
+        let method = ffi::PyObject_GetAttrString(iterator, c"close".as_ptr());
+        if method.is_null() {
+            if ffi::PyErr_ExceptionMatches(ffi::PyExc_AttributeError) == 0 {
+                return false;
+            }
+            ffi::PyErr_Clear();
+            return true;
+        }
+        let closed = ffi::PyObject_CallNoArgs(method);
+        ffi::Py_DECREF(method);
+        ffi::Py_XDECREF(closed);
+        !closed.is_null()
+    }
+}
+
+/// What `await` would step for an object that is no coroutine: a new reference;
+/// null with an exception, or null without one when it is not awaitable.
+unsafe fn iterator_of(awaitable: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the GIL is held and the object is live.
+    unsafe {
+        let methods = (*ffi::Py_TYPE(awaitable)).tp_as_async;
+        let slot = if methods.is_null() { None } else { (*methods).am_await };
+        let Some(am_await) = slot else {
+            if thread_state::is_iterable_coroutine(awaitable) != 0 {
+                return ffi::Py_NewRef(awaitable);
+            }
+            return ptr::null_mut();
+        };
+        let iterator = am_await(awaitable);
+        if iterator.is_null() {
+            if ffi::PyErr_Occurred().is_null() {
+                raise(ffi::PyExc_SystemError, c"__await__() returned nothing and set no exception");
+            }
+            return iterator;
+        }
+        let refusal = if ffi::PyCoro_CheckExact(iterator) != 0
+            || thread_state::is_iterable_coroutine(iterator) != 0
+        {
+            c"__await__() returned a coroutine"
+        } else if ffi::PyIter_Check(iterator) == 0 {
+            c"__await__() returned non-iterator of type '%.100s'"
+        } else {
+            return iterator;
+        };
+        ffi::PyErr_Format(ffi::PyExc_TypeError, refusal.as_ptr(), (*ffi::Py_TYPE(iterator)).tp_name);
+        ffi::Py_DECREF(iterator);
+        ptr::null_mut()
+    }
+}
+
+/// `await_` on an async function is a decorator; on anything else, an error.
+#[cold]
+unsafe fn decorate(object: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the GIL is held and the object is live.
+    unsafe {
+        if !DECORATOR.is_null() && ffi::PyCallable_Check(object) != 0 {
+            let wrapped = ffi::PyObject_CallOneArg(DECORATOR, object);
+            if wrapped.is_null() || wrapped != ffi::Py_NotImplemented() {
+                return wrapped;
+            }
+            ffi::Py_DECREF(wrapped);
+        }
+        ffi::PyErr_Format(
+            ffi::PyExc_TypeError,
+            c"await_() needs an awaitable or an async function, not '%.200s'".as_ptr(),
+            (*ffi::Py_TYPE(object)).tp_name,
+        );
+        ptr::null_mut()
+    }
+}
+
+/// Called on the thread's own stack: there is nothing to wait in.
+#[cold]
+unsafe fn without_stack(awaitable: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the GIL is held and the object is live.
+    unsafe {
+        let methods = (*ffi::Py_TYPE(awaitable)).tp_as_async;
+        let is_awaitable = (!methods.is_null() && (*methods).am_await.is_some())
+            || thread_state::is_iterable_coroutine(awaitable) != 0;
+        if !is_awaitable {
+            return decorate(awaitable);
+        }
+        // A coroutine would warn that it was never awaited; a future, or an
+        // object of some library, is not ours to close.
+        let is_coroutine = ffi::PyCoro_CheckExact(awaitable) != 0
+            || coroutine::check_exact(awaitable)
+            || thread_state::is_iterable_coroutine(awaitable) != 0;
+        if is_coroutine && !close(awaitable) {
+            return ptr::null_mut();
+        }
+        no_context::raise()
+    }
+}

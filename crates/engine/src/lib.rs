@@ -1,0 +1,173 @@
+//! `verdigris._engine`: synchronous Python functions on native stacks of their
+//! own, which can wait inside any event loop that drives coroutines.
+//!
+//! - [`coroutine`]: what `async_def` returns, a coroutine in every respect;
+//! - [`await_`]: waiting from synchronous code;
+//! - [`activation`]: one function on one stack, from start to end;
+//! - [`runtime`]: what is kept for each thread;
+//! - [`thread_state`]: `CPython`'s thread state around a switch, in C;
+//! - [`eager`], [`no_context`], [`errors`]: the cases that are refused, and how.
+
+mod activation;
+mod await_;
+mod coroutine;
+mod eager;
+mod errors;
+mod no_context;
+mod runtime;
+mod thread_state;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use runtime::Runtime;
+
+/// The extension module.
+#[pymodule(name = "_engine")]
+fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    // SAFETY: the GIL is held; each returned object is a new reference.
+    unsafe {
+        if thread_state::init() < 0 {
+            return Err(PyErr::fetch(py));
+        }
+        let class = Bound::from_owned_ptr_or_err(py, coroutine::make_type())?;
+        module.add("GreenCoroutine", class)?;
+        for (name, class) in errors::make_types().ok_or_else(|| PyErr::fetch(py))? {
+            module.add(name, Bound::from_borrowed_ptr(py, class))?;
+        }
+        if ffi::PyModule_AddFunctions(module.as_ptr(), FUNCTIONS.0.as_ptr().cast_mut()) < 0 {
+            return Err(PyErr::fetch(py));
+        }
+    }
+    module.add_function(wrap_pyfunction!(stats, module)?)
+}
+
+struct Functions([ffi::PyMethodDef; 5]);
+// SAFETY: written here and only read by CPython.
+unsafe impl Sync for Functions {}
+
+/// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
+/// `PyO3`'s attach count open across the switch.
+static FUNCTIONS: Functions = Functions([
+    ffi::PyMethodDef {
+        ml_name: c"async_def".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def },
+        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
+        ml_doc: ASYNC_DEF_DOC.as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"await_".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: AWAIT_DOC.as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"can_await".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::can_await },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: CAN_AWAIT_DOC.as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"_register_decorator".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::register_decorator },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"_register_decorator(decorator, /)\n--\n\nSet what await_() calls with an object that is not awaitable: it wraps an\nasync function, or returns NotImplemented.".as_ptr(),
+    },
+    ffi::PyMethodDef::zeroed(),
+]);
+
+/// Return the state of the calling thread's pool of native stacks.
+///
+/// Returns:
+///     A dict with the ints `stacks_in_use`, `stacks_pooled`, `stacks_leaked`
+///     and `stack_size` (bytes of address space each), and the str `guard`,
+///     the kind of guard page: "madvise" or "mprotect".
+#[pyfunction]
+fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let runtime = Runtime::get_or_init().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    let stats = runtime.stats();
+    let dict = PyDict::new(py);
+    dict.set_item("stacks_in_use", stats.in_use)?;
+    dict.set_item("stacks_pooled", stats.pooled)?;
+    dict.set_item("stacks_leaked", stats.leaked)?;
+    dict.set_item("stack_size", stats.stack_size)?;
+    dict.set_item("guard", stats.guard.as_str())?;
+    Ok(dict)
+}
+
+const ASYNC_DEF_DOC: &core::ffi::CStr = c"async_def(fn, /, *args, assert_await_occurs=False, **kwargs)
+--
+
+Run a synchronous function so that it may wait.
+
+Returns a coroutine. Awaited, it calls fn(*args, **kwargs) on a native stack of
+its own; anywhere below that call, await_() waits without blocking the event
+loop. The function shares the caller's context variables. Awaiting it is a
+checkpoint only if the function waits.
+
+Args:
+    fn: The function. Any callable.
+    *args: Its positional arguments.
+    assert_await_occurs: Raise NoAwaitOccurred if fn returns without having
+        called await_().
+    **kwargs: Its keyword arguments.
+
+Returns:
+    A GreenCoroutine; awaiting it gives what fn returns, or raises what fn raises.
+
+Raises:
+    TypeError: fn is not callable.
+    MemoryError: When awaited: no native stack is to be had.
+
+Example:
+    >>> import asyncio
+    >>> def add(a, b):
+    ...     await_(asyncio.sleep(0))
+    ...     return a + b
+    >>> asyncio.run(async_def(add, 1, 2))
+    3";
+
+const AWAIT_DOC: &core::ffi::CStr = c"await_(awaitable, /)
+--
+
+Wait for an awaitable from synchronous code.
+
+Must be called somewhere below a function that async_def() runs. Takes what
+the await statement takes. The awaitable is driven right here; the event loop
+gets control only if it really suspends, so this is a checkpoint exactly when
+the awaitable is one.
+
+With an async function in place of an awaitable it is a decorator: the
+function it returns calls and awaits, and can be used from synchronous code.
+
+Args:
+    awaitable: A coroutine, future, task, generator-based coroutine, or any
+        object with __await__; or an async function.
+
+Returns:
+    The awaitable's result; or the decorated function.
+
+Raises:
+    NoAwaitContext: There is nothing to wait in. A coroutine is closed first.
+    TypeError: It is neither awaitable nor an async function.
+    BaseException: Whatever the awaitable raises.
+
+Example:
+    >>> import asyncio
+    >>> def nap():
+    ...     return await_(asyncio.sleep(0, \"rested\"))
+    >>> asyncio.run(async_def(nap))
+    'rested'";
+
+const CAN_AWAIT_DOC: &core::ffi::CStr = c"can_await()
+--
+
+Return whether await_() can wait here, that is, below async_def().
+
+Example:
+    >>> import asyncio
+    >>> can_await(), asyncio.run(async_def(can_await))
+    (False, True)";

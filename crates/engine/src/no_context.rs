@@ -1,0 +1,145 @@
+//! What `await_` says when there is nothing to wait in: the cause, and the next
+//! step. This is where most first mistakes end, so it looks around well.
+
+use pyo3::ffi::{self, PyObject};
+use pyo3::prelude::*;
+
+use crate::errors;
+
+const CO_COROUTINE: i32 = 0x80;
+const CO_ASYNC_GENERATOR: i32 = 0x200;
+
+/// Raises `NoAwaitContext`; returns null.
+///
+/// # Safety
+///
+/// The GIL is held.
+#[cold]
+pub unsafe fn raise() -> *mut PyObject {
+    // SAFETY: the GIL is held, which is all a token stands for. Nothing below
+    // switches stacks.
+    let py = unsafe { Python::assume_attached() };
+    let text = describe(py).unwrap_or_else(|error| {
+        error.restore(py);
+        // SAFETY: as above. Looking around failed; the plain cause remains.
+        unsafe { ffi::PyErr_Clear() };
+        "await_() has nothing to wait in; run the function through `await async_def(fn, ...)`".to_owned()
+    });
+    // SAFETY: the GIL is held.
+    unsafe { errors::raise_no_await_context(text) }
+}
+
+/// Raises `NoAwaitContext` in an eager task; returns null.
+///
+/// # Safety
+///
+/// The GIL is held.
+#[cold]
+pub unsafe fn raise_in_eager_task() -> *mut PyObject {
+    // SAFETY: the GIL is held.
+    unsafe { raise() }
+}
+
+/// A Python frame, as far as the message needs it.
+struct Place {
+    function: String,
+    file: String,
+    line: i32,
+    is_async: bool,
+}
+
+fn describe(py: Python<'_>) -> PyResult<String> {
+    let places = call_stack(py)?;
+    let entered = places.iter().position(|place| place.is_async);
+    if !loop_is_running(py)? {
+        let hint = match places.last() {
+            Some(place) if place.function != "<module>" => place.function.as_str(),
+            _ if places.len() > 1 => places[places.len() - 2].function.as_str(),
+            _ => "fn",
+        };
+        return Ok(format!(
+            "await_() has nothing to wait in: no event loop is running in this thread. \
+             Start one, e.g. asyncio.run(async_def({hint}))."
+        ));
+    }
+    Ok(match entered {
+        Some(0) => {
+            let Place { function, file, line, .. } = &places[0];
+            format!(
+                "await_() was called in the coroutine '{function}' itself ({file}:{line}): \
+                 write `await` there; await_() is for synchronous functions."
+            )
+        }
+        Some(index) => {
+            let Place { function, .. } = &places[index - 1];
+            let Place { function: caller, file, line, .. } = &places[index];
+            format!(
+                "await_() has nothing to wait in: '{function}' was entered without async_def, \
+                 from '{caller}' at {file}:{line}. Call it there as \
+                 `await async_def({function}, ...)`."
+            )
+        }
+        None => match places.last() {
+            Some(Place { function, file, line, .. }) => format!(
+                "await_() has nothing to wait in: '{function}' ({file}:{line}) was entered \
+                 without async_def, by the event loop or another callback. Start it as a task \
+                 of its own, e.g. asyncio.create_task(async_def({function}, ...))."
+            ),
+            None => "await_() has nothing to wait in: it was called by C code outside \
+                     async_def(). Run the function through `await async_def(fn, ...)`."
+                .to_owned(),
+        },
+    })
+}
+
+/// The Python frames of this thread, innermost first, up to the first coroutine,
+/// and not the frames of an event loop's own modules.
+fn call_stack(py: Python<'_>) -> PyResult<Vec<Place>> {
+    let mut places = Vec::new();
+    // SAFETY: the GIL is held; both calls return new references or null.
+    let mut frame = unsafe {
+        Bound::from_owned_ptr_or_opt(py, ffi::PyThreadState_GetFrame(ffi::PyThreadState_Get()).cast())
+    };
+    while let Some(current) = frame {
+        let code = current.getattr("f_code")?;
+        let flags: i32 = code.getattr("co_flags")?.extract()?;
+        let module: Option<String> = current
+            .getattr("f_globals")?
+            .get_item("__name__")
+            .ok()
+            .and_then(|name| name.extract().ok());
+        let machinery = module.as_deref().is_some_and(|name| {
+            let package = name.split('.').next().unwrap_or(name);
+            matches!(package, "asyncio" | "trio" | "uvloop" | "verdigris" | "runpy")
+        });
+        if !machinery {
+            let is_async = flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) != 0;
+            places.push(Place {
+                function: code.getattr("co_name")?.extract()?,
+                file: code.getattr("co_filename")?.extract()?,
+                line: current.getattr("f_lineno")?.extract().unwrap_or(0),
+                is_async,
+            });
+            if is_async {
+                break;
+            }
+        }
+        let back = current.getattr("f_back")?;
+        frame = if back.is_none() { None } else { Some(back) };
+    }
+    Ok(places)
+}
+
+/// Whether asyncio or Trio runs in this thread. Imports neither.
+fn loop_is_running(py: Python<'_>) -> PyResult<bool> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    if let Ok(events) = modules.get_item("asyncio.events")
+        && !events.call_method0("_get_running_loop")?.is_none()
+    {
+        return Ok(true);
+    }
+    if let Ok(lowlevel) = modules.get_item("trio.lowlevel") {
+        return lowlevel.call_method0("in_trio_run")?.extract();
+    }
+    Ok(false)
+}

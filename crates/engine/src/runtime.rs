@@ -1,0 +1,174 @@
+//! What the engine keeps for each thread: its pool of stacks, the function
+//! that runs on one of them now, and those it was asked to unwind.
+//!
+//! A stack never leaves its thread. Other threads reach a [`Runtime`] only
+//! through its [`Mailbox`], which outlives it.
+
+use core::cell::Cell;
+use core::ptr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use verdigris_fiber::{Config, Pool, Stack, StackError};
+
+use crate::activation::{Activation, RESERVED};
+use crate::coroutine::GreenCoroutine;
+
+/// Native stacks are as deep as the main thread's, so that every recursion
+/// that ends in `RecursionError` there ends in it here.
+const STACK_SIZE: usize = 8 << 20;
+
+/// The engine's state of one thread.
+pub struct Runtime {
+    pool: Pool,
+    /// The function whose stack this thread runs on, or null on its own stack.
+    pub current: Cell<*mut Activation>,
+    /// Never reused, unlike the address of a thread or of its stacks.
+    pub id: u64,
+    mailbox: Arc<Mailbox>,
+}
+
+/// The mailboxes of all threads that live, by the id of their runtime.
+static MAILBOXES: Mutex<Vec<(u64, Arc<Mailbox>)>> = Mutex::new(Vec::new());
+
+fn mailboxes() -> MutexGuard<'static, Vec<(u64, Arc<Mailbox>)>> {
+    MAILBOXES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Hands `coroutine`, a counted reference, to the thread that can unwind it.
+/// False when that thread has ended: the reference stays the caller's.
+pub fn post_abandoned(runtime: u64, coroutine: *mut GreenCoroutine) -> bool {
+    let found = mailboxes().iter().find(|(id, _)| *id == runtime).map(|(_, mailbox)| Arc::clone(mailbox));
+    found.is_some_and(|mailbox| mailbox.post(coroutine))
+}
+
+/// Where other threads leave suspended functions that only this thread may unwind.
+struct Mailbox {
+    has_mail: AtomicBool,
+    state: Mutex<MailboxState>,
+}
+
+struct MailboxState {
+    open: bool,
+    abandoned: Vec<Abandoned>,
+}
+
+/// A strong reference to a suspended coroutine nobody else holds any more.
+struct Abandoned(*mut GreenCoroutine);
+
+// SAFETY: the pointer is a counted reference. It is only made, moved and
+// dereferenced by threads that hold the GIL.
+unsafe impl Send for Abandoned {}
+
+impl Mailbox {
+    fn new() -> Self {
+        Self {
+            has_mail: AtomicBool::new(false),
+            state: Mutex::new(MailboxState { open: true, abandoned: Vec::new() }),
+        }
+    }
+
+    fn post(&self, coroutine: *mut GreenCoroutine) -> bool {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.open {
+            state.abandoned.push(Abandoned(coroutine));
+            self.has_mail.store(true, Ordering::Release);
+        }
+        state.open
+    }
+
+    fn take(&self) -> Vec<Abandoned> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        self.has_mail.store(false, Ordering::Relaxed);
+        core::mem::take(&mut state.abandoned)
+    }
+}
+
+impl Drop for Runtime {
+    /// The thread ends. What still waits on its stacks can never be unwound:
+    /// the pool leaves those stacks mapped.
+    fn drop(&mut self) {
+        RUNTIME.set(ptr::null());
+        mailboxes().retain(|(id, _)| *id != self.id);
+        let mut state = self.mailbox.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.open = false;
+        // The references leak with the stacks; the GIL is not held here.
+        state.abandoned.clear();
+    }
+}
+
+thread_local! {
+    // Two cells, because one that must be dropped costs a check at each use.
+    static RUNTIME: Cell<*const Runtime> = const { Cell::new(ptr::null()) };
+    static OWNER: Cell<Option<Box<Runtime>>> = const { Cell::new(None) };
+}
+
+impl Runtime {
+    /// This thread's runtime, if it ever ran a function on a stack of its own.
+    #[inline]
+    pub fn get() -> Option<&'static Runtime> {
+        let runtime = RUNTIME.get();
+        // SAFETY: the pointer is null or this thread's boxed runtime, which is
+        // freed only when the thread ends, and null from then on. The reference
+        // never leaves the thread: `Runtime` is not `Sync`.
+        unsafe { runtime.as_ref() }
+    }
+
+    /// This thread's runtime, made on first use.
+    ///
+    /// # Errors
+    ///
+    /// When the first slab of stacks can't be mapped.
+    #[inline]
+    pub fn get_or_init() -> Result<&'static Runtime, StackError> {
+        match Self::get() {
+            Some(runtime) => Ok(runtime),
+            None => Self::init(),
+        }
+    }
+
+    #[cold]
+    fn init() -> Result<&'static Runtime, StackError> {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let config = Config { stack_size: STACK_SIZE, reserve: RESERVED, ..Config::default() };
+        let runtime = Box::new(Runtime {
+            pool: Pool::new(config)?,
+            current: Cell::new(ptr::null_mut()),
+            id: NEXT.fetch_add(1, Ordering::Relaxed),
+            mailbox: Arc::new(Mailbox::new()),
+        });
+        mailboxes().push((runtime.id, Arc::clone(&runtime.mailbox)));
+        RUNTIME.set(&raw const *runtime);
+        OWNER.set(Some(runtime));
+        // SAFETY: as in `get`; it was set above.
+        Ok(unsafe { &*RUNTIME.get() })
+    }
+
+    /// A stack to run a function on.
+    #[inline]
+    pub fn take_stack(&self) -> Result<Stack, StackError> {
+        self.pool.take()
+    }
+
+    /// The state of this thread's pool of stacks.
+    pub fn stats(&self) -> verdigris_fiber::Stats {
+        self.pool.stats()
+    }
+
+    /// Unwinds what other threads abandoned, if anything.
+    #[inline]
+    pub fn unwind_abandoned(&self) {
+        if self.mailbox.has_mail.load(Ordering::Relaxed) {
+            self.unwind_abandoned_now();
+        }
+    }
+
+    #[cold]
+    fn unwind_abandoned_now(&self) {
+        for Abandoned(coroutine) in self.mailbox.take() {
+            // SAFETY: the GIL is held, and the reference was posted to us.
+            // Dropping it finalizes the coroutine, on its own thread now.
+            unsafe { pyo3::ffi::Py_DECREF(coroutine.cast()) };
+        }
+    }
+}

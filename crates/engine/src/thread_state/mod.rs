@@ -1,0 +1,83 @@
+//! `CPython`'s thread state, as far as a switch of stacks must know it.
+//!
+//! The knowledge is in `switch.h`, `switch.c` and `frames.c`, compiled against
+//! the headers of the interpreter; this file only declares it to Rust.
+
+use core::ffi::c_int;
+use pyo3::ffi::{PyObject, PyThreadState, visitproc};
+
+/// What a green stack owns of the thread state while it is away (`vg_stack`).
+#[repr(C, align(8))]
+pub struct StackState([u64; 48]);
+
+/// What the driver gets back after a switch (`vg_driver`).
+#[repr(C, align(8))]
+pub struct DriverState([u64; 16]);
+
+impl DriverState {
+    /// Room for [`enter`] to fill.
+    #[inline]
+    pub const fn uninit() -> core::mem::MaybeUninit<Self> {
+        core::mem::MaybeUninit::uninit()
+    }
+}
+
+unsafe extern "C" {
+    #[link_name = "vg_init"]
+    pub fn init() -> c_int;
+    #[link_name = "vg_thread_id"]
+    pub fn thread_id(thread: *mut PyThreadState) -> u64;
+    #[link_name = "vg_origin_depth"]
+    pub fn origin_depth(thread: *mut PyThreadState) -> c_int;
+
+    #[link_name = "vg_stack_init"]
+    pub fn stack_init(
+        stack: *mut StackState,
+        chunk: *mut u8,
+        chunk_size: usize,
+        low: usize,
+        top: usize,
+    );
+    #[link_name = "vg_enter"]
+    pub fn enter(thread: *mut PyThreadState, stack: *mut StackState, driver: *mut DriverState);
+    #[link_name = "vg_leave"]
+    pub fn leave(thread: *mut PyThreadState, stack: *mut StackState, driver: *const DriverState);
+    #[link_name = "vg_stack_finish"]
+    pub fn stack_finish(stack: *mut StackState);
+    #[link_name = "vg_stack_is_clean"]
+    pub fn stack_is_clean(stack: *const StackState) -> c_int;
+
+    #[link_name = "vg_coroutine_is_suspended"]
+    pub fn coroutine_is_suspended(coroutine: *mut PyObject) -> c_int;
+    #[link_name = "vg_is_iterable_coroutine"]
+    pub fn is_iterable_coroutine(object: *mut PyObject) -> c_int;
+    #[link_name = "vg_current_coroutine"]
+    pub fn current_coroutine(thread: *mut PyThreadState) -> *mut PyObject;
+    #[link_name = "vg_function_names"]
+    pub fn function_names(
+        function: *mut PyObject,
+        name: *mut *mut PyObject,
+        qualname: *mut *mut PyObject,
+    ) -> c_int;
+    #[link_name = "vg_function_code"]
+    pub fn function_code(function: *mut PyObject) -> *mut PyObject;
+    #[link_name = "vg_unstarted_frame"]
+    pub fn unstarted_frame(thread: *mut PyThreadState, function: *mut PyObject) -> *mut PyObject;
+    #[link_name = "vg_suspended_frame"]
+    pub fn suspended_frame(thread: *mut PyThreadState, stack: *mut StackState) -> *mut PyObject;
+    #[link_name = "vg_driving_frame"]
+    pub fn driving_frame(thread: *mut PyThreadState, inner: *mut StackState) -> *mut PyObject;
+    #[link_name = "vg_visit_frames"]
+    pub fn visit_frames(
+        stack: *mut StackState,
+        innermost_args: *const *mut PyObject,
+        visit: visitproc,
+        arg: *mut core::ffi::c_void,
+    ) -> c_int;
+    #[link_name = "vg_visit_owned"]
+    pub fn visit_owned(
+        object: *mut PyObject,
+        visit: visitproc,
+        arg: *mut core::ffi::c_void,
+    ) -> c_int;
+}

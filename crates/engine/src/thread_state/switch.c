@@ -1,0 +1,345 @@
+/* Saving and restoring the thread state around a switch: see switch.h. */
+#include "switch.h"
+
+#if PY_VERSION_HEX >= 0x030c0000
+#  define RECURSION_LIMIT(ts) ((ts)->py_recursion_limit)
+#  define RECURSION_REMAINING(ts) ((ts)->py_recursion_remaining)
+#else
+#  define RECURSION_LIMIT(ts) ((ts)->recursion_limit)
+#  define RECURSION_REMAINING(ts) ((ts)->recursion_remaining)
+#endif
+
+#if PY_VERSION_HEX < 0x030c0000
+#  define TRASH_NESTING(ts) ((ts)->trash_delete_nesting)
+#elif PY_VERSION_HEX < 0x030d0000
+#  define TRASH_NESTING(ts) ((ts)->trash.delete_nesting)
+#endif
+
+#if PY_VERSION_HEX < 0x030d0000
+#  define CURRENT_FRAME(ts) ((ts)->cframe->current_frame)
+#else
+#  define CURRENT_FRAME(ts) ((ts)->current_frame)
+#endif
+
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
+#  ifdef Py_C_RECURSION_LIMIT
+#    define FRESH_C_RECURSION Py_C_RECURSION_LIMIT
+#  else
+#    define FRESH_C_RECURSION C_RECURSION_LIMIT
+#  endif
+#endif
+
+#if PY_VERSION_HEX >= 0x030e0000
+#  define IMPL(ts) ((_PyThreadStateImpl *)(ts))
+#endif
+
+/* The code object of base frames on 3.11 and 3.12, where each frame needs one. */
+static PyObject *base_code;
+
+/* Checks what the offsets in this build promise against the running
+ * interpreter, once, at import. Returns 0, or -1 with ImportError set. */
+int vg_init(void)
+{
+    base_code = (PyObject *)PyCode_NewEmpty("<verdigris>", "async_def", 0);
+    if (base_code == NULL) {
+        return -1;
+    }
+#if PY_VERSION_HEX >= 0x030e0000
+    /* The bounds of this thread's stack must enclose this very frame. */
+    _PyThreadStateImpl *impl = IMPL(PyThreadState_Get());
+    uintptr_t here = (uintptr_t)__builtin_frame_address(0);
+    if (!(impl->c_stack_hard_limit < impl->c_stack_soft_limit &&
+          impl->c_stack_soft_limit < here && here <= impl->c_stack_top)) {
+        PyErr_Format(PyExc_ImportError,
+                     "verdigris was built for CPython %s, whose thread state differs "
+                     "from that of the running %s; rebuild it for this interpreter",
+                     PY_VERSION, Py_GetVersion());
+        return -1;
+    }
+#endif
+    return 0;
+}
+
+uint64_t vg_thread_id(PyThreadState *ts)
+{
+    return ts->id;
+}
+
+int vg_origin_depth(PyThreadState *ts)
+{
+    return ts->coroutine_origin_tracking_depth;
+}
+
+/* Prepares a stack that has never run. `chunk` is the memory of its root
+ * data-stack chunk; `low` and `top` are the bounds of its C stack. */
+void vg_stack_init(vg_stack *s, void *chunk, size_t chunk_size,
+                   uintptr_t low, uintptr_t top)
+{
+    _PyStackChunk *root = chunk;
+    root->previous = NULL;
+    root->size = chunk_size;
+    root->top = 0;
+    s->datastack_chunk = root;
+    s->datastack_top = &root->data[1];
+    s->datastack_limit = (PyObject **)((char *)root + chunk_size);
+    s->exc_bottom.exc_value = NULL;
+    s->exc_bottom.previous_item = NULL;
+    s->exc_top = &s->exc_bottom;
+    s->context = NULL;
+    s->context_outermost = NULL;
+    s->depth = 1; /* the stack itself counts: nesting without end must end */
+    s->tracing = 0;
+
+    struct _PyInterpreterFrame *base = &s->base_frame;
+    base->previous = NULL;
+    base->frame_obj = NULL;
+    base->f_globals = NULL;
+    base->f_builtins = NULL;
+    base->f_locals = NULL;
+#if PY_VERSION_HEX < 0x030c0000
+    base->f_func = NULL;
+    base->f_code = (PyCodeObject *)base_code;
+    base->prev_instr = _PyCode_CODE(base->f_code) - 1; /* "incomplete" */
+    base->stacktop = 0;
+    base->is_entry = false;
+    base->owner = FRAME_OWNED_BY_THREAD;
+#elif PY_VERSION_HEX < 0x030d0000
+    base->f_funcobj = NULL;
+    base->f_code = (PyCodeObject *)base_code;
+    base->prev_instr = _PyCode_CODE(base->f_code) - 1;
+    base->stacktop = 0;
+    base->return_offset = 0;
+    base->owner = FRAME_OWNED_BY_CSTACK;
+#elif PY_VERSION_HEX < 0x030e0000
+    base->f_funcobj = NULL;
+    base->f_executable = Py_None;
+    base->instr_ptr = NULL;
+    base->stacktop = 0;
+    base->return_offset = 0;
+    base->owner = FRAME_OWNED_BY_CSTACK;
+#else
+    base->f_funcobj = PyStackRef_NULL;
+    base->f_executable = PyStackRef_None;
+    base->instr_ptr = NULL;
+    base->stackpointer = base->localsplus;
+    base->return_offset = 0;
+    base->owner = FRAME_OWNED_BY_INTERPRETER;
+    base->visited = 0;
+#endif
+
+#if PY_VERSION_HEX < 0x030d0000
+    s->base_cframe.current_frame = base;
+    s->base_cframe.previous = NULL;
+    s->cframe = &s->base_cframe;
+    s->trash_nesting = 0;
+#else
+    s->current_frame = base;
+#endif
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
+    s->c_recursion_remaining = FRESH_C_RECURSION;
+#endif
+#if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
+    s->previous_executor = NULL;
+#endif
+#if PY_VERSION_HEX >= 0x030e0000
+    s->c_stack_top = top;
+    s->c_stack_hard_limit = low + _PyOS_STACK_MARGIN_BYTES;
+    s->c_stack_soft_limit = low + 2 * _PyOS_STACK_MARGIN_BYTES;
+    s->current_executor = NULL;
+#else
+    (void)low;
+    (void)top;
+#endif
+#if PY_VERSION_HEX >= 0x030f0000
+    s->jit_exit = NULL;
+#endif
+}
+
+#if PY_VERSION_HEX < 0x030c0000
+/* 3.11 keeps "is anything traced" in the innermost cframe. */
+static inline void refresh_use_tracing(PyThreadState *ts)
+{
+    ts->cframe->use_tracing =
+        ts->tracing == 0 && (ts->c_tracefunc || ts->c_profilefunc) ? 255 : 0;
+}
+#endif
+
+/* A Context.run is open on the stack: put its contexts back on top of what is
+ * the driver's context now, which need not be what it was. */
+static void __attribute__((noinline))
+enter_open_context(PyThreadState *ts, vg_stack *s)
+{
+    PyContext *before = s->context_outermost->ctx_prev;
+    s->context_outermost->ctx_prev = (PyContext *)ts->context;
+    ts->context = s->context;
+    ts->context_ver++;
+    s->context = NULL;
+    s->context_outermost = NULL;
+    Py_XDECREF(before);
+}
+
+static void __attribute__((noinline))
+leave_changed_context(PyThreadState *ts, vg_stack *s, const vg_driver *d)
+{
+    PyContext *outermost = (PyContext *)ts->context;
+    while (outermost != NULL && (PyObject *)outermost->ctx_prev != d->context) {
+        outermost = outermost->ctx_prev;
+    }
+    if (outermost == NULL) {
+        return; /* C code closed the driver's own context: its affair */
+    }
+    s->context = ts->context;
+    s->context_outermost = outermost;
+    ts->context = Py_XNewRef(d->context);
+    ts->context_ver++;
+}
+
+void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
+{
+    d->exc_info = ts->exc_info;
+    s->exc_bottom.previous_item = ts->exc_info;
+    ts->exc_info = s->exc_top;
+
+    if (ts->context == NULL) {
+        /* Made by hand, as the first ContextVar.set would: then a context that
+         * differs later can only mean an open Context.run. */
+        ts->context = PyContext_New();
+        if (ts->context == NULL) {
+            PyErr_Clear();
+        }
+        ts->context_ver++;
+    }
+    d->context = ts->context;
+    if (s->context_outermost != NULL) {
+        enter_open_context(ts, s);
+    }
+
+    d->datastack_chunk = ts->datastack_chunk;
+    d->datastack_top = ts->datastack_top;
+    d->datastack_limit = ts->datastack_limit;
+    ts->datastack_chunk = s->datastack_chunk;
+    ts->datastack_top = s->datastack_top;
+    ts->datastack_limit = s->datastack_limit;
+
+    /* Depths, not remainders: sys.setrecursionlimit may be called meanwhile. */
+    d->depth = RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts);
+    RECURSION_REMAINING(ts) -= s->depth;
+    d->tracing = ts->tracing;
+    ts->tracing += s->tracing;
+
+    s->base_frame.previous = CURRENT_FRAME(ts);
+#if PY_VERSION_HEX < 0x030d0000
+    d->cframe = ts->cframe;
+    ts->cframe = s->cframe;
+    d->trash_nesting = TRASH_NESTING(ts);
+    TRASH_NESTING(ts) = s->trash_nesting;
+#else
+    d->current_frame = ts->current_frame;
+    ts->current_frame = s->current_frame;
+#endif
+#if PY_VERSION_HEX < 0x030c0000
+    refresh_use_tracing(ts);
+#endif
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
+    d->c_recursion_remaining = ts->c_recursion_remaining;
+    ts->c_recursion_remaining = s->c_recursion_remaining;
+#endif
+#if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
+    d->previous_executor = ts->previous_executor;
+    ts->previous_executor = s->previous_executor;
+#endif
+#if PY_VERSION_HEX >= 0x030e0000
+    _PyThreadStateImpl *impl = IMPL(ts);
+    d->c_stack_top = impl->c_stack_top;
+    d->c_stack_soft_limit = impl->c_stack_soft_limit;
+    d->c_stack_hard_limit = impl->c_stack_hard_limit;
+    impl->c_stack_top = s->c_stack_top;
+    impl->c_stack_soft_limit = s->c_stack_soft_limit;
+    impl->c_stack_hard_limit = s->c_stack_hard_limit;
+    d->current_executor = ts->current_executor;
+    /* Still held, until the next suspension: the trace that is being returned
+     * into may have been invalidated while the stack was away. */
+    ts->current_executor = s->current_executor;
+#endif
+#if PY_VERSION_HEX >= 0x030f0000
+    d->jit_exit = ts->jit_exit;
+    ts->jit_exit = s->jit_exit;
+#endif
+}
+
+void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
+{
+    s->exc_top = ts->exc_info;
+    s->exc_bottom.previous_item = NULL;
+    ts->exc_info = d->exc_info;
+
+    if (ts->context != d->context) {
+        leave_changed_context(ts, s, d);
+    }
+
+    s->datastack_chunk = ts->datastack_chunk;
+    s->datastack_top = ts->datastack_top;
+    s->datastack_limit = ts->datastack_limit;
+    ts->datastack_chunk = d->datastack_chunk;
+    ts->datastack_top = d->datastack_top;
+    ts->datastack_limit = d->datastack_limit;
+
+    s->depth = RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts) - d->depth;
+    RECURSION_REMAINING(ts) = RECURSION_LIMIT(ts) - d->depth;
+    s->tracing = ts->tracing - d->tracing;
+    ts->tracing = d->tracing;
+
+#if PY_VERSION_HEX < 0x030d0000
+    s->cframe = ts->cframe;
+    ts->cframe = d->cframe;
+    s->trash_nesting = TRASH_NESTING(ts);
+    TRASH_NESTING(ts) = d->trash_nesting;
+#else
+    s->current_frame = ts->current_frame;
+    ts->current_frame = d->current_frame;
+#endif
+    s->base_frame.previous = NULL;
+#if PY_VERSION_HEX < 0x030c0000
+    refresh_use_tracing(ts);
+#endif
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
+    s->c_recursion_remaining = ts->c_recursion_remaining;
+    ts->c_recursion_remaining = d->c_recursion_remaining;
+#endif
+#if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
+    s->previous_executor = ts->previous_executor;
+    ts->previous_executor = d->previous_executor;
+#endif
+#if PY_VERSION_HEX >= 0x030e0000
+    _PyThreadStateImpl *impl = IMPL(ts);
+    impl->c_stack_top = d->c_stack_top;
+    impl->c_stack_soft_limit = d->c_stack_soft_limit;
+    impl->c_stack_hard_limit = d->c_stack_hard_limit;
+    Py_XSETREF(s->current_executor, Py_XNewRef(ts->current_executor));
+    ts->current_executor = d->current_executor;
+#endif
+#if PY_VERSION_HEX >= 0x030f0000
+    s->jit_exit = ts->jit_exit;
+    ts->jit_exit = d->jit_exit;
+#endif
+}
+
+/* Drops what a stack still holds after its function has ended. */
+void vg_stack_finish(vg_stack *s)
+{
+    s->context_outermost = NULL;
+    Py_CLEAR(s->context);
+#if PY_VERSION_HEX >= 0x030e0000
+    Py_CLEAR(s->current_executor);
+#endif
+}
+
+/* True when a stack that has finished left nothing of its own behind: every
+ * frame popped, every context closed. Asserted in debug builds of the engine. */
+int vg_stack_is_clean(const vg_stack *s)
+{
+    return s->exc_top == &s->exc_bottom && s->exc_bottom.exc_value == NULL &&
+           s->context == NULL && s->datastack_chunk->previous == NULL &&
+           s->datastack_top == &s->datastack_chunk->data[1] &&
+           s->depth == 1 && s->tracing == 0;
+}

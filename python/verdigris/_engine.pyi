@@ -1,0 +1,69 @@
+"""The native engine: stacks, switches, and the awaitable. Public names come from `verdigris`."""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from types import CodeType, FrameType, TracebackType
+from typing import Any, Literal, ParamSpec, TypedDict, TypeVar, final, overload
+
+P = ParamSpec("P")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+class NoAwaitContext(RuntimeError): ...
+class NoAwaitOccurred(RuntimeError): ...
+
+@final
+class GreenCoroutine(Coroutine[Any, Any, T_co]):
+    __name__: str
+    __qualname__: str
+    @property
+    def cr_await(self) -> Any: ...
+    @property
+    def cr_code(self) -> CodeType | None: ...
+    @property
+    def cr_frame(self) -> FrameType | None: ...
+    @property
+    def cr_origin(self) -> tuple[tuple[str, int, str], ...] | None: ...
+    @property
+    def cr_running(self) -> bool: ...
+    @property
+    def cr_suspended(self) -> bool: ...
+    def __await__(self) -> GreenCoroutine[T_co]: ...
+    def __next__(self) -> Any: ...
+    def send(self, value: Any, /) -> Any: ...
+    @overload
+    def throw(
+        self,
+        typ: type[BaseException],
+        val: BaseException | object = ...,
+        tb: TracebackType | None = ...,
+        /,
+    ) -> Any: ...
+    @overload
+    def throw(
+        self, typ: BaseException, val: None = ..., tb: TracebackType | None = ..., /
+    ) -> Any: ...
+    def close(self) -> None: ...
+
+# A ParamSpec takes no keyword between its two halves, so the call with `assert_await_occurs` is an
+# overload of its own, and its arguments are not checked against the function's.
+@overload
+def async_def(
+    fn: Callable[..., T], /, *args: Any, assert_await_occurs: bool, **kwargs: Any
+) -> GreenCoroutine[T]: ...
+@overload
+def async_def(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> GreenCoroutine[T]: ...
+@overload
+def await_(awaitable: Awaitable[T], /) -> T: ...
+@overload
+def await_(function: Callable[P, Coroutine[Any, Any, T]], /) -> Callable[P, T]: ...
+def can_await() -> bool: ...
+
+class Stats(TypedDict):
+    stacks_in_use: int
+    stacks_pooled: int
+    stacks_leaked: int
+    stack_size: int
+    guard: Literal["madvise", "mprotect"]
+
+def stats() -> Stats: ...
+def _register_decorator(fn: Callable[[object], object], /) -> None: ...

@@ -1,0 +1,68 @@
+"""Tasks on asyncio, and on every loop that keeps its interface (uvloop).
+
+asyncio itself reports an exception that nobody looked at: the outcome stays in the
+`asyncio.Task`, and is only taken out of it when the user asks.
+"""
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from verdigris.loops import _task
+from verdigris.loops._task import LoopTask, waits_for_itself, was_cancelled, wrong_loop
+
+T = TypeVar("T")
+
+# asyncio keeps only weak references to its tasks. A task in the background must not vanish because
+# its handle was dropped. Adding and discarding are atomic under the GIL, so loops in several
+# threads share the set.
+_running: set[asyncio.Task[Any]] = set()
+
+
+class TaskCancelled(_task.TaskCancelled, asyncio.CancelledError):
+    """The same, for those who catch `asyncio.CancelledError`."""
+
+    __module__ = _task.TaskCancelled.__module__
+
+
+class AsyncioTask(LoopTask[T]):
+    """A task of the running asyncio loop."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+        self._name = name
+        self._task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        _running.add(self._task)
+        self._task.add_done_callback(_running.discard)
+
+    async def wait(self, timeout: float | None) -> bool:
+        if self._task.done():
+            return True
+        if self._task.get_loop() is not asyncio._get_running_loop():
+            raise wrong_loop(self._name)
+        if self._task is asyncio.current_task():
+            raise waits_for_itself(self._name)
+        # Not `await self._task`: that would cancel the task when the one who waits is cancelled.
+        # Not `shield` either: on 3.11 it drops the task's later exception without a report.
+        await asyncio.wait((self._task,), timeout=timeout)
+        return self._task.done()
+
+    def cancel(self) -> bool:
+        return self._task.cancel()
+
+    def done(self) -> bool:
+        return self._task.done()
+
+    def cancelled(self) -> bool:
+        return self._task.cancelled()
+
+    def result(self) -> T:
+        try:
+            return self._task.result()
+        except asyncio.CancelledError as cancellation:
+            raise TaskCancelled(was_cancelled(self._name)) from cancellation
+
+    def exception(self) -> BaseException | None:
+        try:
+            return self._task.exception()
+        except asyncio.CancelledError as cancellation:
+            raise TaskCancelled(was_cancelled(self._name)) from cancellation

@@ -1,0 +1,78 @@
+"""What a loop has to offer for `spawn`: a task that was started, with its outcome."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Coroutine
+from typing import Any, Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class TaskCancelled(Exception):
+    """The result of a task was asked for, and the task was cancelled.
+
+    It tells the one who waits that *the other* task was cancelled. On asyncio it is an
+    `asyncio.CancelledError` too, so that code written for asyncio's tasks goes on working.
+    """
+
+    # Tracebacks name it as users import it.
+    __module__ = "verdigris"
+
+
+class LoopTask(ABC, Generic[T]):
+    """A coroutine that a loop runs in the background.
+
+    All methods belong to the loop's own thread. `result` and `exception` may be called only once
+    `done` is true; `GreenTask` sees to that.
+    """
+
+    @abstractmethod
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+        """Starts the coroutine on the running loop, in a copy of the current context."""
+
+    @abstractmethod
+    async def wait(self, timeout: float | None) -> bool:
+        """Waits until the task is done or the time is up, and tells whether it is done.
+
+        Cancelling the one who waits leaves the task alone.
+        """
+
+    @abstractmethod
+    def cancel(self) -> bool:
+        """Asks the task to stop where it waits. False if it is done already."""
+
+    @abstractmethod
+    def done(self) -> bool:
+        """Tells whether the task has an outcome."""
+
+    @abstractmethod
+    def cancelled(self) -> bool:
+        """Tells whether the outcome is that the task was cancelled."""
+
+    @abstractmethod
+    def result(self) -> T:
+        """Returns what the coroutine returned, or raises what it raised or `TaskCancelled`."""
+
+    @abstractmethod
+    def exception(self) -> BaseException | None:
+        """Returns what the coroutine raised or None; raises `TaskCancelled`."""
+
+
+def waits_for_itself(name: str) -> RuntimeError:
+    """The error of a task that would wait for its own end."""
+    return RuntimeError(
+        f"task {name!r} waits for itself, which would never end. Await or join it from the code "
+        f"that spawned it."
+    )
+
+
+def wrong_loop(name: str) -> RuntimeError:
+    """The error of waiting on one loop for a task of another."""
+    return RuntimeError(
+        f"task {name!r} belongs to another event loop than the one that would wait for it. Await "
+        f"or join it on the loop, and in the thread, where spawn() was called."
+    )
+
+
+def was_cancelled(name: str) -> str:
+    """The text of `TaskCancelled`."""
+    return f"task {name!r} was cancelled, so it has no result. Ask cancelled() first."

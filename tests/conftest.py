@@ -1,0 +1,290 @@
+"""The loops every behaviour is tested on, and what no test may leave behind.
+
+`loop` is the one fixture that knows asyncio, uvloop and Trio: a test body uses
+its verbs and runs unchanged on all three. `python` runs what may crash in a
+subprocess. An automatic check fails the test that leaves a stack in use, and
+warnings and unraisable exceptions are errors.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+import verdigris
+from verdigris import _engine
+
+TESTS = Path(__file__).resolve().parent
+CRASH_SCRIPTS = TESTS / "crash"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("filterwarnings", "error")
+
+
+# --- the loops ---------------------------------------------------------------
+
+
+class Event(Protocol):
+    def set(self) -> None: ...
+    def is_set(self) -> bool: ...
+    async def wait(self) -> Any: ...
+
+
+@dataclass
+class Outcome:
+    """How a background task ended. Exactly one of the three holds."""
+
+    value: Any = None
+    error: BaseException | None = None
+    cancelled: bool = False
+
+
+@dataclass
+class Background:
+    """A task started in the background; its outcome is kept, never raised."""
+
+    cancel: Callable[[], object] = lambda: None
+    ended: Any = None
+    outcome: Outcome = field(default_factory=Outcome)
+
+    async def wait(self) -> Outcome:
+        await self.ended.wait()
+        return self.outcome
+
+
+class Loop:
+    """What a test may ask of an event loop, whichever it is."""
+
+    name: str
+    cancelled: type[BaseException]
+    timed_out: type[BaseException]
+
+    def run(self, async_fn: Callable[..., Awaitable[Any]], *args: Any) -> Any:
+        raise NotImplementedError
+
+    async def sleep(self, seconds: float) -> None:
+        raise NotImplementedError
+
+    async def checkpoint(self) -> None:
+        """Let every other task that is ready take one step."""
+        raise NotImplementedError
+
+    def event(self) -> Event:
+        raise NotImplementedError
+
+    def current_task(self) -> object:
+        raise NotImplementedError
+
+    def deadline(self, seconds: float) -> contextlib.AbstractAsyncContextManager[None]:
+        """Raise `timed_out` when the block takes longer."""
+        raise NotImplementedError
+
+    def tasks(self) -> contextlib.AbstractAsyncContextManager[Callable[..., Background]]:
+        """Gives `start(async_fn, *args)`; the end of the block waits for all."""
+        raise NotImplementedError
+
+
+class AsyncioLoop(Loop):
+    name = "asyncio"
+    cancelled = asyncio.CancelledError
+    timed_out = TimeoutError
+    loop_factory: Callable[[], asyncio.AbstractEventLoop] | None = None
+
+    def run(self, async_fn: Callable[..., Any], *args: Any) -> Any:
+        with asyncio.Runner(loop_factory=self.loop_factory) as runner:
+            return runner.run(async_fn(*args))
+
+    async def sleep(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def checkpoint(self) -> None:
+        await asyncio.sleep(0)
+
+    def event(self) -> Event:
+        return asyncio.Event()
+
+    def current_task(self) -> object:
+        return asyncio.current_task()
+
+    def deadline(self, seconds: float) -> Any:
+        return asyncio.timeout(seconds)
+
+    @contextlib.asynccontextmanager
+    async def tasks(self) -> AsyncIterator[Callable[..., Background]]:
+        started: list[asyncio.Task[Any]] = []
+
+        def start(async_fn: Callable[..., Any], *args: Any) -> Background:
+            # The coroutine is the task's own: nothing of the test's stands between.
+            task = asyncio.create_task(async_fn(*args))
+            background = Background(cancel=task.cancel, ended=asyncio.Event())
+
+            def ended(task: asyncio.Task[Any]) -> None:
+                if task.cancelled():
+                    background.outcome = Outcome(cancelled=True)
+                elif (error := task.exception()) is not None:
+                    background.outcome = Outcome(error=error)
+                else:
+                    background.outcome = Outcome(value=task.result())
+                background.ended.set()
+
+            task.add_done_callback(ended)
+            started.append(task)
+            return background
+
+        yield start
+        if started:
+            await asyncio.wait(started)
+
+
+class UvloopLoop(AsyncioLoop):
+    name = "uvloop"
+
+    def __init__(self) -> None:
+        uvloop = pytest.importorskip("uvloop", reason="uvloop is not installed")
+        self.loop_factory = uvloop.new_event_loop
+
+
+class TrioLoop(Loop):
+    name = "trio"
+
+    def __init__(self) -> None:
+        self.trio = pytest.importorskip("trio", reason="trio is not installed")
+        self.cancelled = self.trio.Cancelled
+        self.timed_out = self.trio.TooSlowError
+
+    def run(self, async_fn: Callable[..., Any], *args: Any) -> Any:
+        return self.trio.run(async_fn, *args)
+
+    async def sleep(self, seconds: float) -> None:
+        await self.trio.sleep(seconds)
+
+    async def checkpoint(self) -> None:
+        await self.trio.lowlevel.checkpoint()
+
+    def event(self) -> Event:
+        return self.trio.Event()
+
+    def current_task(self) -> object:
+        return self.trio.lowlevel.current_task()
+
+    @contextlib.asynccontextmanager
+    async def deadline(self, seconds: float) -> AsyncIterator[None]:
+        with self.trio.fail_after(seconds):
+            yield
+
+    @contextlib.asynccontextmanager
+    async def tasks(self) -> AsyncIterator[Callable[..., Background]]:
+        trio = self.trio
+        async with trio.open_nursery() as nursery:
+
+            def start(async_fn: Callable[..., Any], *args: Any) -> Background:
+                scope = trio.CancelScope()
+                background = Background(cancel=scope.cancel, ended=trio.Event())
+
+                async def body() -> None:
+                    try:
+                        with scope:
+                            background.outcome = Outcome(value=await async_fn(*args))
+                        if scope.cancelled_caught:
+                            background.outcome = Outcome(cancelled=True)
+                    except Exception as error:
+                        background.outcome = Outcome(error=error)
+                    finally:
+                        background.ended.set()
+
+                nursery.start_soon(body)
+                return background
+
+            yield start
+
+
+LOOPS = {"asyncio": AsyncioLoop, "uvloop": UvloopLoop, "trio": TrioLoop}
+
+
+@pytest.fixture(params=list(LOOPS))
+def loop(request: pytest.FixtureRequest) -> Loop:
+    """The same test on asyncio, uvloop and Trio."""
+    return LOOPS[request.param]()
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def aio(request: pytest.FixtureRequest) -> AsyncioLoop:
+    """For what only asyncio has: futures, `gather`, `TaskGroup`, `shield`."""
+    return LOOPS[request.param]()
+
+
+@pytest.fixture
+def trio_loop() -> TrioLoop:
+    """For what only Trio has: cancel scopes, nurseries."""
+    return TrioLoop()
+
+
+# --- what may crash ----------------------------------------------------------
+
+
+@pytest.fixture
+def python() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run a program in an interpreter of its own, with faulthandler on.
+
+    `program` is the name of a script in tests/crash or source text. Unless
+    `check=False`, an exit code other than 0 fails the test with what was printed.
+    """
+
+    def run(
+        program: str, *args: object, check: bool = True, options: tuple[str, ...] = ()
+    ) -> subprocess.CompletedProcess[str]:
+        script = CRASH_SCRIPTS / program if program.endswith(".py") else None
+        code = [str(script)] if script else ["-c", textwrap.dedent(program)]
+        done = subprocess.run(
+            [sys.executable, "-X", "faulthandler", *options, *code, *map(str, args)],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, "PYTHONPATH": python_path()},
+        )
+        if check and done.returncode != 0:
+            pytest.fail(
+                f"exit code {done.returncode}\n--- stdout\n{done.stdout}"
+                f"\n--- stderr\n{done.stderr}",
+                pytrace=False,
+            )
+        return done
+
+    return run
+
+
+def python_path() -> str:
+    """The scripts import `hand_driver`, and this very copy of verdigris."""
+    package = Path(verdigris.__file__).resolve().parent.parent
+    inherited = os.environ.get("PYTHONPATH")
+    return os.pathsep.join([str(TESTS), str(package), *([inherited] if inherited else [])])
+
+
+# --- what no test may leave behind -------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def every_stack_comes_back() -> Iterator[None]:
+    """A stack still in use after its test was lost; a leaked one was given up.
+
+    The collection also makes late "never awaited" warnings and unraisable
+    exceptions fail the test that caused them rather than a later one.
+    """
+    before = _engine.stats()
+    yield
+    gc.collect()
+    after = _engine.stats()
+    assert after["stacks_in_use"] <= before["stacks_in_use"], "a stack was never given back"
+    assert after["stacks_leaked"] == before["stacks_leaked"], "a stack was leaked"

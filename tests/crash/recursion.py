@@ -1,0 +1,232 @@
+"""One kind of endless recursion, natively and then in a green function.
+
+Prints the two outcomes, one a line. Afterwards the loop must still work and the
+recursion budget must be what it was. Run by tests/test_recursion.py.
+"""
+
+import ast
+import asyncio
+import copy
+import functools
+import json
+import pickle
+import re
+import sys
+
+from verdigris import async_def, await_
+
+DEEP = 100_000
+
+
+def pure_python():
+    pure_python()
+
+
+def through_sorted(_=None):
+    sorted([1, 2], key=through_sorted)
+
+
+def through_map(_=None):
+    list(map(through_map, [1]))
+
+
+def through_getattr():
+    class Endless:
+        def __getattr__(self, name):
+            return getattr(self, name + "x" if len(name) < 9 else "x")
+
+    return Endless().x
+
+
+def through_repr():
+    class Endless:
+        def __repr__(self):
+            return repr([self])
+
+    repr(Endless())
+
+
+def through_eq():
+    class Endless:
+        def __eq__(self, other):
+            return [self] == [other]
+
+        __hash__ = None
+
+    return Endless() == Endless()
+
+
+def through_new():
+    class Endless:
+        def __init__(self):
+            type(self)()
+
+    Endless()
+
+
+def through_hash():
+    class Endless:
+        def __hash__(self):
+            return hash((self,))
+
+    hash(Endless())
+
+
+def through_partial():
+    functools.partial(through_partial)()
+
+
+def through_import_machinery():
+    exec("through_import_machinery()", globals())
+
+
+def nested_list():
+    nested = []
+    for _ in range(DEEP):
+        nested = [nested]
+    return nested
+
+
+def repr_of_nested_lists():
+    repr(nested_list())
+
+
+def compare_nested_lists():
+    return nested_list() == nested_list()
+
+
+def json_dumps():
+    json.dumps(nested_list())
+
+
+def json_loads():
+    json.loads("[" * DEEP + "]" * DEEP)
+
+
+def pickle_dumps():
+    pickle.dumps(nested_list())
+
+
+def deepcopy():
+    copy.deepcopy(nested_list())
+
+
+def re_compile():
+    re.compile("(" * DEEP + ")" * DEEP)
+
+
+def ast_parse_parentheses():
+    ast.parse("(" * 150 + ")" * 150)
+    ast.parse("(" * DEEP + ")" * DEEP)
+
+
+def ast_parse_operators():
+    ast.parse("-" * DEEP + "1")
+
+
+def compile_attributes():
+    compile("a" + ".b" * DEEP, "deep", "eval")
+
+
+def literal_eval_nested():
+    ast.literal_eval("[" * DEEP + "]" * DEEP)
+
+
+def isinstance_nested():
+    nested = int
+    for _ in range(DEEP):
+        nested = (nested,)
+    isinstance("", nested)
+
+
+def generators():
+    def nest(inner):
+        yield from inner
+
+    inner = iter([1])
+    for _ in range(DEEP):
+        inner = nest(inner)
+    list(inner)
+
+
+def coroutines():
+    async def nest(depth):
+        await nest(depth + 1)
+
+    nest(0).send(None)
+
+
+def await_in_coroutines():
+    async def nest():
+        up()
+
+    def up():
+        await_(nest())
+
+    up()
+
+
+def async_def_for_ever():
+    async_def(async_def_for_ever_inside).send(None)
+
+
+def async_def_for_ever_inside():
+    await_(async_def(async_def_for_ever_inside))
+
+
+def async_def_for_ever_by_hand():
+    async_def(async_def_for_ever_by_hand).send(None)
+
+
+# Without a green function around them there is nowhere to wait.
+GREEN_ONLY = {"await_in_coroutines"}
+
+# Dropping one that is deep is a test of its own: nothing may recurse natively.
+ENDINGS = (RecursionError, MemoryError, SyntaxError)
+
+
+def outcome(fn):
+    try:
+        fn()
+    except ENDINGS as error:
+        return type(error).__name__
+    except Exception as error:  # re wraps nothing, but says so its own way
+        return f"{type(error).__name__}: {str(error)[:80]}"
+    return "returned"
+
+
+def depth_left(depth=0):
+    """How many more Python calls fit."""
+    try:
+        return depth_left(depth + 1)
+    except RecursionError:
+        return depth
+
+
+def main(kind):
+    fn = globals()[kind]
+    print("-" if kind in GREEN_ONLY else outcome(fn))
+
+    def green():
+        before = depth_left()
+        first = outcome(fn)
+        await_(asyncio.sleep(0))
+        second = outcome(fn)
+        await_(asyncio.sleep(0))
+        return first, second, before, depth_left()
+
+    async def run():
+        before = depth_left()
+        first, second, inside_before, inside_after = await async_def(green)
+        await asyncio.sleep(0)
+        assert abs(inside_before - inside_after) <= 2, (inside_before, inside_after)
+        assert before == depth_left(), "the driver's budget changed"
+        assert first == second, (first, second)
+        print(first)
+        assert await async_def(lambda: await_(asyncio.sleep(0, "works"))) == "works"
+
+    asyncio.run(run())
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,134 @@
+"""The documentation tells the truth: its Python blocks run, and their output is what it says.
+
+- The `python` blocks of one Markdown file run in order, in one namespace, as a reader would type
+  them. A `text` block straight after one is its output.
+- The examples in docstrings run as doctests.
+- Links between the files lead somewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import doctest
+import importlib
+import io
+import pkgutil
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import verdigris
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)#\s]+)?(#[^)\s]+)?\)")
+
+
+@dataclass
+class Block:
+    """A `python` block, and the `text` block that follows it with nothing but space between."""
+
+    line: int
+    source: str
+    output: str | None
+
+
+def blocks_of(page: Path) -> list[Block]:
+    text = page.read_text(encoding="utf-8")
+    blocks: list[Block] = []
+    end_of_last = -1
+    for fence in FENCED.finditer(text):
+        language, body = fence.groups()
+        if language == "python":
+            # The line of the fence: its code begins one below, and code lines count from 1.
+            blocks.append(Block(text.count("\n", 0, fence.start()) + 1, body, None))
+            end_of_last = fence.end()
+        elif (
+            language == "text"
+            and end_of_last >= 0
+            and not text[end_of_last : fence.start()].strip()
+        ):
+            blocks[-1].output = body
+            end_of_last = -1
+    return blocks
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=name_of)
+def test_examples_on_the_page_run_as_shown(page: Path) -> None:
+    namespace: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks_of(page):
+        # Blank lines in front, so that a traceback names the line of the page.
+        code = compile("\n" * block.line + block.source, str(page), "exec")
+        printed = io.StringIO()
+        with contextlib.redirect_stdout(printed):
+            exec(code, namespace)
+        # A block that prints must say what, so that the page cannot be wrong about it.
+        assert printed.getvalue() == (block.output or ""), f"{name_of(page)}, line {block.line}"
+
+
+def test_the_pages_that_must_have_examples_have_them() -> None:
+    with_examples = {name_of(page) for page in PAGES if blocks_of(page)}
+    assert with_examples >= {
+        "README.md",
+        "docs/tutorial.md",
+        "docs/reference.md",
+        "docs/migrating-from-awaitlet.md",
+    }
+
+
+def modules_of_the_package() -> list[str]:
+    found = pkgutil.walk_packages(verdigris.__path__, prefix="verdigris.")
+    return ["verdigris", *(module.name for module in found)]
+
+
+@pytest.mark.parametrize("name", modules_of_the_package())
+def test_docstring_examples_run_as_shown(name: str) -> None:
+    module = importlib.import_module(name)
+    report = io.StringIO()
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    for example in doctest.DocTestFinder(exclude_empty=True).find(module):
+        runner.run(example, out=report.write)
+    assert runner.summarize(verbose=False).failed == 0, report.getvalue()
+
+
+def test_python_functions_with_an_example_are_found() -> None:
+    examples = {
+        example.name
+        for module in ("verdigris._async", "verdigris._spawn")
+        for example in doctest.DocTestFinder().find(importlib.import_module(module))
+        if example.examples
+    }
+    assert examples >= {
+        "verdigris._async.async_",
+        "verdigris._spawn.spawn",
+        "verdigris._spawn.GreenTask.join",
+    }
+
+
+@pytest.mark.parametrize("name", verdigris.__all__)
+def test_every_public_name_is_documented_and_in_the_reference(name: str) -> None:
+    if name != "__version__":
+        assert (getattr(verdigris, name).__doc__ or "").strip(), f"{name} has no docstring"
+        assert f"`{name}`" in (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page: Path) -> None:
+    prose = FENCED.sub("", page.read_text(encoding="utf-8"))
+    for target, anchor in LINK.findall(prose):
+        if "://" in target:
+            continue
+        file = (page.parent / target) if target else page
+        assert file.exists(), f"{name_of(page)} links to {target}, which is not there"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+            anchors = {"#" + re.sub(r"[^\w\- ]", "", h).lower().replace(" ", "-") for h in headings}
+            assert anchor in anchors, f"{name_of(page)} links to {anchor}, which is no heading"

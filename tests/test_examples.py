@@ -1,0 +1,102 @@
+"""The examples run as a user runs them, and keep the promise they make."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
+REPLIES = [
+    f"Got back echo response: message number {msg}"
+    for msg in ("one", "two", "three", "four", "five")
+]
+
+
+def run_example(name: str, *arguments: str) -> str:
+    ran = subprocess.run(
+        [sys.executable, "-W", "error", str(EXAMPLES / name), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stderr == ""
+    return ran.stdout
+
+
+LoadExample = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def load_example(monkeypatch: pytest.MonkeyPatch) -> Iterator[LoadExample]:
+    """Imports a module of the examples, and forgets all of them afterwards."""
+    monkeypatch.syspath_prepend(str(EXAMPLES))
+    for path in EXAMPLES.glob("*.py"):
+        monkeypatch.delitem(sys.modules, path.stem, raising=False)
+    yield importlib.import_module
+    for path in EXAMPLES.glob("*.py"):
+        sys.modules.pop(path.stem, None)
+
+
+@pytest.mark.parametrize("program", ["echo_threads.py", "echo_asyncio.py"])
+def test_each_echo_program_gets_its_five_messages_back(program: str) -> None:
+    assert run_example(program).splitlines() == REPLIES
+
+
+def test_send_receive_logic_is_the_same_plain_source_in_both(load_example: LoadExample) -> None:
+    programs = [load_example("echo_threads"), load_example("echo_asyncio")]
+    with_threads, on_asyncio = (inspect.getsource(p.send_receive_logic) for p in programs)
+    assert with_threads == on_asyncio
+    for program in programs:
+        # Neither program wraps the function nor binds the name to another one.
+        assert program.send_receive_logic.__module__ == "echo_layers"
+        assert "send_receive_logic(" not in re.findall(r"def (\w+\()", inspect.getsource(program))
+
+    nodes = list(ast.walk(ast.parse(on_asyncio)))
+    assert any(isinstance(node, ast.FunctionDef) for node in nodes)
+    assert not any(isinstance(node, (ast.AsyncFunctionDef, ast.Await)) for node in nodes)
+
+
+def test_the_logic_refuses_a_server_that_does_not_echo(load_example: LoadExample) -> None:
+    logic = load_example("echo_layers").send_receive_logic
+    with pytest.raises(ValueError, match=r"is 127\.0\.0\.1:7 an echo server\?"):
+        logic("one", "127.0.0.1", 7, lambda host, port, message: "")
+
+
+def test_the_demo_runs_both_programs_and_compares_the_kinds() -> None:
+    output = run_example("demo.py", "--functions", "200").splitlines()
+    assert [line for line in output if line in REPLIES] == REPLIES * 2
+    for kind in ("native coroutines", "verdigris functions", "threads"):
+        (line,) = [line for line in output if line.startswith(kind)]
+        assert line.split()[2 if " " in kind else 1] == "200"
+
+
+@pytest.mark.parametrize("kind", ["native coroutines", "verdigris functions", "threads"])
+def test_a_kind_of_the_demo_reports_what_it_measured(kind: str) -> None:
+    outcome = json.loads(run_example("demo.py", "--scene", kind, "--functions", "50"))
+    assert outcome["functions"] == 50
+    assert outcome["start_seconds"] > 0
+    assert outcome["finish_seconds"] > 0
+
+
+def test_the_demo_refuses_a_count_of_none() -> None:
+    ran = subprocess.run(
+        [sys.executable, str(EXAMPLES / "demo.py"), "--functions", "0"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert ran.returncode == 2
+    assert "--functions must be at least 1" in ran.stderr
