@@ -1,8 +1,8 @@
 """The benchmark: every peer side by side. `make bench` runs this.
 
-Prints a table, and keeps the results in `benchmarks/results` (`latest.json` on the version that
-the targets were set on, `cpython-X.Y.Z.json` on others) and draws the plot that the README shows; a
-run with fewer rows or another size keeps neither. Nothing here fails on a slow machine: targets are reported, not asserted.
+Prints a table. A run in full also keeps its results in `benchmarks/results` (`latest.json` on the
+version that the targets were set on, `cpython-X.Y.Z.json` on others) and draws the plot that the
+README shows. Nothing here fails on a slow machine: targets are reported, not asserted.
 """
 
 from __future__ import annotations

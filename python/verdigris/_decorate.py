@@ -25,32 +25,28 @@ def decorate(function: object) -> object:
 
     Returns:
         A function with the same signature that waits for the result and returns it. A
-        `staticmethod` or `classmethod` stays one.
+        `staticmethod` or `classmethod` stays one. `NotImplemented` for what cannot be called at
+        all: the engine refuses it, as it refuses all that cannot be awaited.
 
     Raises:
-        TypeError: The argument is neither awaitable nor an async function.
+        TypeError: The argument can be called, but is no async function.
     """
     if isinstance(function, staticmethod):
-        return staticmethod(_checked(function.__func__))
+        return staticmethod(_waiting(_checked(function.__func__)))
     if isinstance(function, classmethod):
-        return classmethod(_checked(function.__func__))
-    return _checked(function)
+        return classmethod(_waiting(_checked(function.__func__)))
+    if not callable(function):
+        return NotImplemented
+    return _waiting(_checked(function))
 
 
-def _checked(function: object) -> Callable[..., Any]:
+def _checked(function: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     if is_async(function):
-        return _waiting(function)
-    # Only the name of the type: a repr of the argument may be long, or fail.
-    kind = type(function).__name__
-    if callable(function):
-        name = getattr(function, "__qualname__", kind)
-        raise TypeError(
-            f"await_() needs an awaitable or an 'async def' function, and {name!r} is neither. "
-            f"Call it, and pass what it returns if that is awaitable."
-        )
+        return function
+    name = getattr(function, "__qualname__", type(function).__name__)
     raise TypeError(
-        f"await_() needs an awaitable or an 'async def' function, not {kind!r}. Pass a coroutine, "
-        f"a future, a task, or an object with an __await__ method."
+        f"await_() needs an awaitable or an async function, and {name!r} is neither. Call it, and "
+        f"pass what it returns if that is awaitable."
     )
 
 

@@ -78,8 +78,8 @@ pub struct Activation {
     thread: u64,
     /// The runtime of the thread this stack belongs to.
     pub runtime: u64,
-    /// The eager task that resumed this stack, borrowed, or null (`eager`).
-    pub eager_task: *mut PyObject,
+    /// The task that resumed this stack, borrowed, or null (`eager`).
+    pub resumer: *mut PyObject,
 }
 
 const _: () = assert!(CHUNK >= 768, "RESERVED leaves no room for Python frames");
@@ -120,7 +120,7 @@ pub unsafe fn start(
         (*this).outgoing = ptr::null_mut();
         (*this).thread = thread_state::thread_id(thread);
         (*this).runtime = runtime.id;
-        (*this).eager_task = ptr::null_mut();
+        (*this).resumer = ptr::null_mut();
         (*this).fiber.write(Fiber::new(stack, move |suspender: &Suspender<(), ()>, ()| {
             (*this).suspender = suspender;
             (*this).outgoing = GreenCoroutine::call_function(coroutine);

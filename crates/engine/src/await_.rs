@@ -100,7 +100,7 @@ unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObjec
                 PySendResult::PYGEN_ERROR => return ptr::null_mut(),
                 PySendResult::PYGEN_NEXT => {}
             }
-            if eager::is_foreign_step(stack) {
+            if eager::is_foreign_step(stack, ffi::PyThreadState_Get()) {
                 ffi::Py_DECREF(result);
                 close(iterator);
                 return no_context::raise_in_eager_task();

@@ -351,7 +351,7 @@ impl GreenCoroutine {
         // SAFETY: the activation belongs to this thread and is not running.
         unsafe {
             (*this).state = State::Running;
-            eager::note_resumer((*this).activation);
+            eager::note_resumer((*this).activation, thread);
             match Activation::resume((*this).activation, runtime, thread, incoming) {
                 Outcome::Yielded(value) => {
                     (*this).state = State::Suspended;

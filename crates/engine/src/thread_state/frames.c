@@ -248,3 +248,15 @@ PyObject *vg_current_coroutine(PyThreadState *ts)
     PyObject *generator = (PyObject *)((char *)f - offsetof(vg_generator, gi_iframe));
     return PyCoro_CheckExact(generator) ? generator : NULL;
 }
+
+/* asyncio's current task on this thread, borrowed, or NULL. Known from 3.14 on;
+ * before that asyncio keeps it in a dict of its own. */
+PyObject *vg_running_task(PyThreadState *ts)
+{
+#if PY_VERSION_HEX >= 0x030e0000
+    return ((_PyThreadStateImpl *)ts)->asyncio_running_task;
+#else
+    (void)ts;
+    return NULL;
+#endif
+}

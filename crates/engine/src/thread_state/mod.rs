@@ -53,6 +53,9 @@ unsafe extern "C" {
     pub fn is_iterable_coroutine(object: *mut PyObject) -> c_int;
     #[link_name = "vg_current_coroutine"]
     pub fn current_coroutine(thread: *mut PyThreadState) -> *mut PyObject;
+    #[cfg(Py_3_14)]
+    #[link_name = "vg_running_task"]
+    pub fn running_task(thread: *mut PyThreadState) -> *mut PyObject;
     #[link_name = "vg_function_names"]
     pub fn function_names(
         function: *mut PyObject,
