@@ -53,7 +53,9 @@ class GreenTask(Generic[T]):
             RuntimeError: The task waits for itself, or belongs to another loop.
         """
         yield from self._task.wait(None).__await__()
-        return self._task.result()
+        if self._task.failed():
+            raise self._task.error()
+        return self._task.value()
 
     def join(self, timeout: float | None = None) -> T:
         """Waits, in green code, for the end of the task and gives its result.
@@ -91,7 +93,9 @@ class GreenTask(Generic[T]):
                 f"task {self._name!r} has not ended within {timeout} seconds. It goes on; cancel() "
                 f"it if it should not."
             )
-        return self._task.result()
+        if self._task.failed():
+            raise self._task.error()
+        return self._task.value()
 
     def cancel(self) -> bool:
         """Asks the task to stop: its function gets the loop's cancellation where it waits.
@@ -123,7 +127,9 @@ class GreenTask(Generic[T]):
             BaseException: Whatever the function raised.
         """
         self._check_ended("result")
-        return self._task.result()
+        if self._task.failed():
+            raise self._task.error()
+        return self._task.value()
 
     def exception(self) -> BaseException | None:
         """Gives the exception of a task that has ended, without waiting.
@@ -136,7 +142,9 @@ class GreenTask(Generic[T]):
             TaskCancelled: The task was cancelled.
         """
         self._check_ended("exception")
-        return self._task.exception()
+        if self._task.cancelled():
+            raise self._task.error()
+        return self._task.error() if self._task.failed() else None
 
     def _check_ended(self, what: str) -> None:
         if not self._task.done():

@@ -1,15 +1,19 @@
 //! A function on a native stack of its own: how it starts, is resumed, waits
 //! and ends.
 //!
-//! The [`Activation`] lies at the base of the very stack it describes, together
-//! with the stack's first chunk of Python frames, so that a simple suspended
-//! function touches one page:
+//! The [`Activation`] lies at the base of the very stack it describes, followed
+//! by the stack's first chunk of Python frames. C frames grow down from the
+//! base and Python frames up, so that a simple suspended function touches one
+//! page, and one with deep Python recursion just touches more:
 //!
 //! ```text
-//!   high   +---------------------------+ <- end of the mapping
-//!          | Activation                |    RESERVED bytes, the owner's part
+//!   high   +---------------------------+ <- end of the stack's slot, page-aligned
+//!          | ...                       |
 //!          | root data-stack chunk     |    (Python frames grow upwards)
-//!          +---------------------------+ <- where the C stack begins
+//!          +---------------------------+ <- HOT bytes above the base, one page
+//!          | Activation                |    boundary; all below shares a page
+//!          | the pool's header         |    with the first C frames
+//!          +---------------------------+ <- base: where the C stack begins
 //!          | C frames (grow downwards) |
 //!          | ...                       |
 //!   low    +---------------------------+ <- guard
@@ -27,12 +31,22 @@ use crate::coroutine::GreenCoroutine;
 use crate::runtime::Runtime;
 use crate::thread_state::{self, DriverState, StackState};
 
-/// Bytes at the base of each stack that belong to the engine.
-///
-/// A Python frame takes 80 to 150 bytes: about ten fit beside the activation
-/// before `CPython` maps a chunk of its own, and the C frames of a simple wait
-/// (about 2 KB) still fit into the same page.
-pub const RESERVED: usize = 1664;
+/// What the engine and the pool take of the page that the first C frames are on:
+/// the pool's header, the activation, and about ten Python frames of 80 to 150
+/// bytes. The rest, 2.4 KB, holds the C frames of a simple wait.
+const HOT: usize = 1664;
+
+/// Room for Python frames beyond that, in whole pages that cost nothing until
+/// they are touched: about 500 frames. When a chunk is full `CPython` maps
+/// another one, and unmaps it as soon as the frames are gone; with room for ten
+/// frames only, that cost 5 us in every call through eleven functions.
+const DEEP: usize = 64 << 10;
+
+/// The pool's words between base and reserved bytes.
+const POOL_HEADER: usize = 64;
+
+/// Bytes above the base of each stack that belong to the engine.
+pub const RESERVED: usize = DEEP + HOT - POOL_HEADER;
 
 /// The part of [`RESERVED`] for Python frames.
 const CHUNK: usize = RESERVED - size_of::<Activation>();
@@ -82,7 +96,10 @@ pub struct Activation {
     pub resumer: *mut PyObject,
 }
 
-const _: () = assert!(CHUNK >= 768, "RESERVED leaves no room for Python frames");
+const _: () = assert!(
+    HOT - POOL_HEADER >= size_of::<Activation>() + 768,
+    "HOT leaves no room for Python frames"
+);
 
 /// What a resumed function did.
 pub enum Outcome {
@@ -176,7 +193,9 @@ impl Activation {
                 Step::Return(()) => {
                     thread_state::stack_finish(&raw mut (*this).state);
                     debug_assert!(thread_state::stack_is_clean(&raw const (*this).state) != 0);
-                    drop((*this).fiber.assume_init_read().into_stack());
+                    // In place: it gives the stack it lies on back to the pool,
+                    // with a copy of the stack's handle, as its last act.
+                    (*this).fiber.assume_init_drop();
                     Outcome::Ended(outgoing)
                 }
             }

@@ -99,7 +99,7 @@ pub unsafe extern "C" fn async_def(
         if let Some(runtime) = Runtime::get() {
             runtime.unwind_abandoned();
         }
-        let this: *mut GreenCoroutine = ffi::PyObject_GC_New(TYPE);
+        let this = spare::allocate(TYPE);
         if this.is_null() {
             return ptr::null_mut();
         }
@@ -111,7 +111,7 @@ pub unsafe extern "C" fn async_def(
         (*this).awaiter = ptr::null_mut();
         (*this).function = ffi::Py_NewRef(function);
         (*this).keywords = ptr::null_mut();
-        (*this).args = (&raw mut (*this).inline_args).cast();
+        (*this).args = GreenCoroutine::inline_args(this);
         (*this).name = ptr::null_mut();
         (*this).qualname = ptr::null_mut();
         (*this).origin = ptr::null_mut();
@@ -224,26 +224,15 @@ impl GreenCoroutine {
         // SAFETY: the GIL is held. Fields are cleared before references are
         // dropped, since dropping may run code that looks at this object.
         unsafe {
-            let args = (*this).args;
-            let inline = args == (&raw mut (*this).inline_args).cast();
-            let keywords = core::mem::replace(&mut (*this).keywords, ptr::null_mut());
-            let named = if keywords.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(keywords) as usize };
-            let total = core::mem::replace(&mut (*this).nargs, 0) as usize + named;
-            let mut few = [ptr::null_mut(); 1 + INLINE_ARGS];
-            let taken: *mut *mut PyObject = if inline {
-                ptr::copy_nonoverlapping(args, few.as_mut_ptr(), 1 + total);
-                few.as_mut_ptr()
+            if (*this).keywords.is_null() && (*this).args == Self::inline_args(this) {
+                while (*this).nargs > 0 {
+                    let index = (*this).nargs as usize;
+                    (*this).nargs -= 1;
+                    ffi::Py_DECREF((*this).inline_args[index]);
+                }
             } else {
-                (*this).args = (&raw mut (*this).inline_args).cast();
-                args
-            };
-            for index in 1..=total {
-                ffi::Py_DECREF(*taken.add(index));
+                Self::release_many(this);
             }
-            if !inline {
-                ffi::PyMem_Free(args.cast());
-            }
-            ffi::Py_XDECREF(keywords);
             if (*this).qualname.is_null() {
                 let (mut name, mut qualname) = (ptr::null_mut(), ptr::null_mut());
                 if (*this).function.is_null()
@@ -256,6 +245,40 @@ impl GreenCoroutine {
             }
             let function = core::mem::replace(&mut (*this).function, ptr::null_mut());
             ffi::Py_XDECREF(function);
+        }
+    }
+
+    #[inline]
+    unsafe fn inline_args(this: *mut Self) -> *mut *mut PyObject {
+        // SAFETY: a place inside a live object.
+        unsafe { (&raw mut (*this).inline_args).cast() }
+    }
+
+    /// The general case of dropping arguments.
+    #[cold]
+    unsafe fn release_many(this: *mut Self) {
+        // SAFETY: as for `release_call`.
+        unsafe {
+            let args = (*this).args;
+            let inline = args == Self::inline_args(this);
+            let keywords = core::mem::replace(&mut (*this).keywords, ptr::null_mut());
+            let named = if keywords.is_null() { 0 } else { ffi::PyTuple_GET_SIZE(keywords) as usize };
+            let total = core::mem::replace(&mut (*this).nargs, 0) as usize + named;
+            let mut few = [ptr::null_mut(); 1 + INLINE_ARGS];
+            let taken: *mut *mut PyObject = if inline {
+                ptr::copy_nonoverlapping(args, few.as_mut_ptr(), 1 + total);
+                few.as_mut_ptr()
+            } else {
+                (*this).args = Self::inline_args(this);
+                args
+            };
+            for index in 1..=total {
+                ffi::Py_DECREF(*taken.add(index));
+            }
+            if !inline {
+                ffi::PyMem_Free(args.cast());
+            }
+            ffi::Py_XDECREF(keywords);
         }
     }
 
@@ -944,8 +967,56 @@ unsafe extern "C" fn tp_dealloc(this: *mut PyObject) {
         ffi::Py_XDECREF((*coroutine).qualname);
         ffi::Py_XDECREF((*coroutine).origin);
         let class = ffi::Py_TYPE(this);
-        ffi::PyObject_GC_Del(this.cast());
+        spare::free(coroutine);
         ffi::Py_DECREF(class.cast());
+    }
+}
+
+/// A few freed objects, kept to be made again: an `async_def` that does not
+/// wait then allocates nothing.
+mod spare {
+    use core::ptr;
+
+    use pyo3::ffi::{self, PyObject};
+
+    use super::GreenCoroutine;
+
+    /// None in debug builds of `CPython`, which account for every block.
+    const LIMIT: usize = if cfg!(py_sys_config = "Py_REF_DEBUG") { 0 } else { 64 };
+
+    /// Chained through `function`.
+    static mut FIRST: *mut GreenCoroutine = ptr::null_mut();
+    static mut COUNT: usize = 0;
+
+    #[inline]
+    pub unsafe fn allocate(class: *mut ffi::PyTypeObject) -> *mut GreenCoroutine {
+        // SAFETY: the GIL is held, which guards the chain. A spare object is
+        // untracked, and its collector's header is as the allocator left it.
+        unsafe {
+            let first = FIRST;
+            if first.is_null() {
+                return ffi::PyObject_GC_New(class);
+            }
+            FIRST = (*first).function.cast();
+            COUNT -= 1;
+            ffi::PyObject_Init(first.cast(), class).cast()
+        }
+    }
+
+    #[inline]
+    pub unsafe fn free(this: *mut GreenCoroutine) {
+        // SAFETY: the GIL is held; nothing refers to `this`, it is untracked
+        // and its fields are released. One that the collector has finalized
+        // keeps that mark, and is not used again.
+        unsafe {
+            if COUNT < LIMIT && ffi::PyObject_GC_IsFinalized(this.cast()) == 0 {
+                (*this).function = FIRST.cast::<PyObject>();
+                FIRST = this;
+                COUNT += 1;
+            } else {
+                ffi::PyObject_GC_Del(this.cast());
+            }
+        }
     }
 }
 

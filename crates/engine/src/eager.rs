@@ -59,6 +59,7 @@ mod by_set {
     use pyo3::ffi::{self, PyObject, PyThreadState};
 
     static mut EAGER_TASKS: *mut PyObject = ptr::null_mut();
+    static mut MODULE_NAME: *mut PyObject = ptr::null_mut();
     static mut CURRENT_TASK: *mut PyObject = ptr::null_mut();
 
     /// The current task if it is in its eager step, borrowed from its loop, or null.
@@ -78,9 +79,13 @@ mod by_set {
     unsafe fn find() -> bool {
         // SAFETY: the GIL is held.
         unsafe {
+            if MODULE_NAME.is_null() {
+                MODULE_NAME = ffi::PyUnicode_InternFromString(c"_asyncio".as_ptr());
+            }
             let modules = ffi::PyImport_GetModuleDict();
-            let module = ffi::PyDict_GetItemString(modules, c"_asyncio".as_ptr());
+            let module = ffi::PyDict_GetItemWithError(modules, MODULE_NAME);
             if module.is_null() {
+                ffi::PyErr_Clear();
                 return false;
             }
             let tasks = ffi::PyObject_GetAttrString(module, c"_eager_tasks".as_ptr());

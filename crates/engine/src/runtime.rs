@@ -13,6 +13,7 @@ use verdigris_fiber::{Config, Pool, Stack, StackError};
 
 use crate::activation::{Activation, RESERVED};
 use crate::coroutine::GreenCoroutine;
+use crate::thread_state;
 
 /// Native stacks are as deep as the main thread's, so that every recursion
 /// that ends in `RecursionError` there ends in it here.
@@ -88,7 +89,8 @@ impl Drop for Runtime {
     /// The thread ends. What still waits on its stacks can never be unwound:
     /// the pool leaves those stacks mapped.
     fn drop(&mut self) {
-        RUNTIME.set(ptr::null());
+        // SAFETY: this thread's own variable; from here on it has no runtime.
+        unsafe { thread_state::set_runtime(ptr::null()) };
         mailboxes().retain(|(id, _)| *id != self.id);
         let mut state = self.mailbox.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.open = false;
@@ -98,8 +100,8 @@ impl Drop for Runtime {
 }
 
 thread_local! {
-    // Two cells, because one that must be dropped costs a check at each use.
-    static RUNTIME: Cell<*const Runtime> = const { Cell::new(ptr::null()) };
+    // Frees the runtime when the thread ends. It is found through
+    // `thread_state::runtime`, which needs no check whether it still lives.
     static OWNER: Cell<Option<Box<Runtime>>> = const { Cell::new(None) };
 }
 
@@ -107,11 +109,10 @@ impl Runtime {
     /// This thread's runtime, if it ever ran a function on a stack of its own.
     #[inline]
     pub fn get() -> Option<&'static Runtime> {
-        let runtime = RUNTIME.get();
         // SAFETY: the pointer is null or this thread's boxed runtime, which is
         // freed only when the thread ends, and null from then on. The reference
         // never leaves the thread: `Runtime` is not `Sync`.
-        unsafe { runtime.as_ref() }
+        unsafe { thread_state::runtime().as_ref() }
     }
 
     /// This thread's runtime, made on first use.
@@ -138,10 +139,13 @@ impl Runtime {
             mailbox: Arc::new(Mailbox::new()),
         });
         mailboxes().push((runtime.id, Arc::clone(&runtime.mailbox)));
-        RUNTIME.set(&raw const *runtime);
+        let address = &raw const *runtime;
         OWNER.set(Some(runtime));
-        // SAFETY: as in `get`; it was set above.
-        Ok(unsafe { &*RUNTIME.get() })
+        // SAFETY: this thread's own variable, and a box that stays where it is.
+        unsafe {
+            thread_state::set_runtime(address);
+            Ok(&*address)
+        }
     }
 
     /// A stack to run a function on.

@@ -2,9 +2,10 @@
 //!
 //! ```text
 //!   high  +------------------+  <- end of the slot
-//!         | header, 64 bytes |     the pool's own words (stack.rs)
-//!         +------------------+
+//!         |       ...        |
 //!         | reserved         |     the owner's `Config::reserve` bytes
+//!         +------------------+
+//!         | header, 64 bytes |     the pool's own words (stack.rs)
 //!         +------------------+  <- base: code starts here and grows down
 //!         | hot part         |     kept when a deep stack is trimmed, HOT_BYTES
 //!         |                  |
@@ -15,8 +16,9 @@
 //!   low   +------------------+  <- start of the slot, the next lower stack's end
 //! ```
 //!
-//! Header, reserved bytes and the first frames share one page, so a simple suspended function costs
-//! one page of memory.
+//! Header, the first reserved bytes and the first frames share one page, so a simple suspended
+//! function costs one page of memory. An owner that reserves more than a page has room to grow
+//! upwards, which costs nothing until it is touched.
 
 use crate::error::StackError;
 use crate::guard::GuardKind;
@@ -28,8 +30,10 @@ pub struct Config {
     /// Address space of one stack in bytes, its guard included. A multiple of the page size. Only
     /// the pages that are touched cost memory. The default is 8 MiB, the depth of a main thread.
     pub stack_size: usize,
-    /// Bytes at each stack's base that belong to the owner, see
-    /// [`Stack::reserved`](crate::Stack::reserved). Rounded up to a multiple of 64.
+    /// Bytes above each stack's base that belong to the owner, see
+    /// [`Stack::reserved`](crate::Stack::reserved). Rounded up to a multiple of 64. With 64 bytes
+    /// more, for the pool, it decides where in its page the base lies: the remainder by the page
+    /// size is what the owner takes of the page that the first frames are on.
     pub reserve: usize,
     /// Most stacks in one mapping. The first mapping holds 16 and each further one four times as
     /// many, up to this, so that an idle program reserves little.
@@ -56,7 +60,7 @@ impl Default for Config {
 /// touching it still lands in it.
 const GUARD_BYTES: usize = 64 << 10;
 
-/// Part at the base that a trim leaves alone. The next function will touch it anyway.
+/// Part on either side of the base's page that a trim leaves alone. The next function will touch it anyway.
 const HOT_BYTES: usize = 16 << 10;
 
 /// How deep a stack must have gone to be trimmed on release. 256 warm stacks of this depth are
@@ -74,11 +78,14 @@ const PAGE_TABLE_REACH: usize = 2 << 20;
 pub(crate) struct Layout {
     pub(crate) size: usize,
     pub(crate) guard: usize,
-    pub(crate) reserve: usize,
-    /// From the header down to the canary words; 0 when the stack is too small to have any.
-    pub(crate) header_to_canary: usize,
+    /// From the end of the slot down to the base: the reserved bytes and the header.
+    pub(crate) end_to_base: usize,
+    /// From the base down to the canary words; 0 when the stack is too small to have any.
+    pub(crate) base_to_canary: usize,
     /// From the end of the slot down to where a trim stops.
     pub(crate) end_to_hot: usize,
+    /// From the end of the slot down to where the part above the base begins that a trim gives back.
+    pub(crate) reserve_tail: usize,
     /// Head room in front of the first stack of a slab, see [`Layout::first_slot`].
     pub(crate) shift_room: usize,
 }
@@ -127,13 +134,14 @@ impl Layout {
         Ok(Self {
             size: config.stack_size,
             guard,
-            reserve: taken - Header::SIZE,
-            header_to_canary: if end_to_canary <= usable {
-                end_to_canary - Header::SIZE
+            end_to_base: taken,
+            base_to_canary: if end_to_canary <= usable {
+                end_to_canary - taken
             } else {
                 0
             },
             end_to_hot: (base_page + HOT_BYTES.next_multiple_of(page)).min(usable),
+            reserve_tail: (taken / page * page).saturating_sub(HOT_BYTES.next_multiple_of(page)),
             shift_room: if config.stack_size % PAGE_TABLE_REACH == 0 {
                 PAGE_TABLE_REACH
             } else {
@@ -184,7 +192,7 @@ mod tests {
             ..Config::default()
         })
         .unwrap();
-        assert_eq!(layout.header_to_canary, 0);
+        assert_eq!(layout.base_to_canary, 0);
         assert!(layout.end_to_hot <= layout.size - layout.guard);
     }
 }

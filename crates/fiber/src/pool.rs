@@ -33,7 +33,8 @@ const FIRST_SLAB: usize = 16;
 /// How much larger than the last one a new slab is.
 const SLAB_GROWTH: usize = 4;
 
-/// One warm stack is trimmed every so many releases: about 1 us each, so 1 ns a release.
+/// One warm stack is trimmed every so many releases. Measured: 1.5 us with the canary's next fault
+/// when there was nothing to trim, so 1.5 ns a release.
 const SWEEP_EVERY: u32 = 1024;
 
 /// A pool of stacks for one thread. Clones are handles to the same pool.

@@ -244,7 +244,7 @@ impl Slab {
         self.cold.push(index);
     }
 
-    /// Gives back what stack `index` used below its hot part.
+    /// Gives back what stack `index` used beyond its hot part, on both sides.
     ///
     /// # Safety
     ///
@@ -256,6 +256,11 @@ impl Slab {
         if len > 0 {
             // SAFETY: below the hot part of a free stack, guard excluded. A refusal: see `put`.
             let _refused = unsafe { self.mapping.discard(low, len) };
+        }
+        let tail = layout.reserve_tail;
+        if tail > 0 {
+            // SAFETY: the far end of the reserved bytes, which have no owner now. A refusal: see `put`.
+            let _refused = unsafe { self.mapping.discard(slot + layout.size - tail, tail) };
         }
     }
 

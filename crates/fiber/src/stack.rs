@@ -6,7 +6,7 @@ use std::ptr::NonNull;
 use crate::config::Layout;
 use crate::pool::{self, Shared};
 
-/// The pool's own words at the very end of a slot. Written whenever a stack gets its memory anew;
+/// The pool's own words just above the base. Written whenever a stack gets its memory anew;
 /// a stack that waits without memory has none.
 #[repr(C, align(64))]
 pub(crate) struct Header {
@@ -22,7 +22,7 @@ pub(crate) struct Header {
 }
 
 impl Header {
-    /// A cache line, so that the owner's reserved bytes below begin with one.
+    /// A cache line, so that the owner's reserved bytes above begin with one.
     pub(crate) const SIZE: usize = size_of::<Self>();
 }
 
@@ -31,9 +31,7 @@ const _: () = assert!(Header::SIZE == 64);
 /// A stack without its owner: what the pool keeps in its lists.
 #[derive(Clone, Copy)]
 pub(crate) struct RawStack {
-    /// Where code starts. Beside the header pointer although it follows from it, because a switch
-    /// needs it and would wait for one more cache line.
-    base: NonZeroUsize,
+    /// Its address is the base, where code starts.
     header: NonNull<Header>,
 }
 
@@ -51,22 +49,26 @@ impl RawStack {
         slab: u32,
         index: u32,
     ) -> Self {
-        let header = (slot + layout.size - Header::SIZE) as *mut Header;
-        // SAFETY: the last 64 bytes of the slot, which is page-aligned, writable and unused.
+        let header = (slot + layout.size - layout.end_to_base) as *mut Header;
+        // SAFETY: inside the slot, whose end is page-aligned, so aligned to 64; writable and unused.
         unsafe {
             header.write(Header {
                 pool,
                 limit: slot + layout.guard,
                 slab,
                 index,
-                to_canary: layout.header_to_canary as u32,
+                to_canary: layout.base_to_canary as u32,
             });
         }
-        let base = header as usize - layout.reserve;
         Self {
-            base: NonZeroUsize::new(base).expect("a mapping is never at address 0"),
             header: NonNull::new(header).expect("a mapping is never at address 0"),
         }
+    }
+
+    /// Where code starts and grows down from.
+    #[inline]
+    fn base(&self) -> NonZeroUsize {
+        self.header.addr()
     }
 
     #[inline]
@@ -91,7 +93,7 @@ impl RawStack {
         let mut seen = 0;
         for line in 0..2 {
             for word in 0..4 {
-                // SAFETY: inside the canary page, which is above `limit`, below `base`, and belongs
+                // SAFETY: inside the canary page, which is above `limit`, below the base, and belongs
                 // to this free stack. Volatile, as compiled code wrote it behind Rust's back.
                 seen |= unsafe { words.add(line * 64 + word).read_volatile() };
             }
@@ -106,7 +108,7 @@ impl RawStack {
 unsafe impl corosensei::stack::Stack for RawStack {
     #[inline]
     fn base(&self) -> NonZeroUsize {
-        self.base
+        RawStack::base(self)
     }
 
     /// Unlike [`Stack::limit`] this counts the guard in, as the trait demands.
@@ -136,20 +138,21 @@ impl Stack {
         self.raw
     }
 
-    /// The [`Config::reserve`](crate::Config::reserve) bytes at the base of the stack, above where
-    /// code runs. Aligned to 64.
+    /// The [`Config::reserve`](crate::Config::reserve) bytes above the base of the stack, 64 bytes
+    /// above where code runs. Aligned to 64.
     ///
     /// They belong to the owner of the stack for as long as it is out. They hold zeros or what an
     /// earlier owner left there.
     #[inline]
     pub fn reserved(&self) -> NonNull<u8> {
-        NonNull::new(self.raw.base.get() as *mut u8).expect("a mapping is never at address 0")
+        // SAFETY: the header is followed by the reserved bytes, in one mapping.
+        unsafe { self.raw.header.add(1).cast() }
     }
 
-    /// Where the stack of running code begins, just under the reserved bytes. Aligned to 64.
+    /// Where the stack of running code begins. Aligned to 64.
     #[inline]
     pub fn base(&self) -> usize {
-        self.raw.base.get()
+        self.raw.base().get()
     }
 
     /// The lowest usable address. The guard lies below.

@@ -85,7 +85,7 @@ fn runs_between_limit_and_base() {
     .unwrap();
     let stack = pool.take().unwrap();
     let (limit, base, reserved) = (stack.limit(), stack.base(), stack.reserved());
-    assert_eq!(reserved.as_ptr() as usize, base);
+    assert_eq!(reserved.as_ptr() as usize, base + 64, "behind the header");
     assert_eq!(base % 64, 0);
     let mut fiber = Fiber::new(stack, |_: &Suspender<(), ()>, ()| {
         let local = 0_u8;

@@ -6,7 +6,8 @@ asyncio itself reports an exception that nobody looked at: the outcome stays in 
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from types import TracebackType
+from typing import Any, TypeVar, cast
 
 from verdigris.loops import _task
 from verdigris.loops._task import LoopTask, waits_for_itself, was_cancelled, wrong_loop
@@ -30,6 +31,8 @@ class AsyncioTask(LoopTask[T]):
 
     def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
         self._name = name
+        # Of the error, as it was at the first look.
+        self._traceback: TracebackType | None = None
         self._task = asyncio.get_running_loop().create_task(coroutine, name=name)
         _running.add(self._task)
         self._task.add_done_callback(_running.discard)
@@ -55,14 +58,19 @@ class AsyncioTask(LoopTask[T]):
     def cancelled(self) -> bool:
         return self._task.cancelled()
 
-    def result(self) -> T:
-        try:
-            return self._task.result()
-        except asyncio.CancelledError as cancellation:
-            raise TaskCancelled(was_cancelled(self._name)) from cancellation
+    def failed(self) -> bool:
+        return self._task.cancelled() or self._task.exception() is not None
 
-    def exception(self) -> BaseException | None:
+    def error(self) -> BaseException:
         try:
-            return self._task.exception()
+            error = cast(BaseException, self._task.exception())
         except asyncio.CancelledError as cancellation:
-            raise TaskCancelled(was_cancelled(self._name)) from cancellation
+            cancelled = TaskCancelled(was_cancelled(self._name))
+            cancelled.__cause__ = cancellation
+            return cancelled
+        if self._traceback is None:
+            self._traceback = error.__traceback__
+        return error.with_traceback(self._traceback)
+
+    def value(self) -> T:
+        return self._task.result()

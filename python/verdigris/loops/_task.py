@@ -21,8 +21,9 @@ class TaskCancelled(Exception):
 class LoopTask(ABC, Generic[T]):
     """A coroutine that a loop runs in the background.
 
-    All methods belong to the loop's own thread. `result` and `exception` may be called only once
-    `done` is true; `GreenTask` sees to that.
+    All methods belong to the loop's own thread. `failed`, `error` and `value` may be called only
+    once `done` is true; `GreenTask` sees to that. An error is handed out, not raised, so that a
+    traceback shows one frame of ours and not two.
     """
 
     @abstractmethod
@@ -49,12 +50,19 @@ class LoopTask(ABC, Generic[T]):
         """Tells whether the outcome is that the task was cancelled."""
 
     @abstractmethod
-    def result(self) -> T:
-        """Returns what the coroutine returned, or raises what it raised or `TaskCancelled`."""
+    def failed(self) -> bool:
+        """Tells whether it raised or was cancelled. Counts as looking at it."""
 
     @abstractmethod
-    def exception(self) -> BaseException | None:
-        """Returns what the coroutine raised or None; raises `TaskCancelled`."""
+    def error(self) -> BaseException:
+        """Gives what the coroutine raised, or `TaskCancelled`. The task must have failed.
+
+        Its traceback is the coroutine's own, whoever has raised it since.
+        """
+
+    @abstractmethod
+    def value(self) -> T:
+        """Gives what the coroutine returned. It must not have failed."""
 
 
 def waits_for_itself(name: str) -> RuntimeError:

@@ -96,18 +96,17 @@ class TrioTask(LoopTask[T]):
     def cancelled(self) -> bool:
         return self._cancelled
 
-    def result(self) -> T:
-        error = self.exception()
-        if error is not None:
-            # The traceback as it was: a second look must not find the first one in it.
-            raise error.with_traceback(self._traceback)
-        return cast(T, self._value)
-
-    def exception(self) -> BaseException | None:
-        if self._cancelled:
-            raise TaskCancelled(was_cancelled(self._name))
+    def failed(self) -> bool:
         self._looked_at = True
-        return self._exception
+        return self._cancelled or self._exception is not None
+
+    def error(self) -> BaseException:
+        if self._cancelled:
+            return TaskCancelled(was_cancelled(self._name))
+        return cast(BaseException, self._exception).with_traceback(self._traceback)
+
+    def value(self) -> T:
+        return cast(T, self._value)
 
     def __del__(self) -> None:
         # Missing when the constructor failed before it got there.

@@ -25,6 +25,10 @@ impl DriverState {
 unsafe extern "C" {
     #[link_name = "vg_init"]
     pub fn init() -> c_int;
+    #[link_name = "vg_runtime"]
+    pub fn runtime() -> *const crate::runtime::Runtime;
+    #[link_name = "vg_set_runtime"]
+    pub fn set_runtime(runtime: *const crate::runtime::Runtime);
     #[link_name = "vg_thread_id"]
     pub fn thread_id(thread: *mut PyThreadState) -> u64;
     #[link_name = "vg_origin_depth"]

@@ -60,6 +60,26 @@ int vg_init(void)
     return 0;
 }
 
+/* The engine's state of this thread (runtime.rs), or NULL. It is read several
+ * times in every call: the initial-exec model makes that one instruction where
+ * Rust's thread-locals in a shared library cost a call into the dynamic linker.
+ * glibc keeps room for such variables of libraries loaded late; other C
+ * libraries may not. */
+#ifdef __GLIBC__
+__attribute__((tls_model("initial-exec")))
+#endif
+static __thread void *runtime;
+
+void *vg_runtime(void)
+{
+    return runtime;
+}
+
+void vg_set_runtime(void *value)
+{
+    runtime = value;
+}
+
 uint64_t vg_thread_id(PyThreadState *ts)
 {
     return ts->id;
