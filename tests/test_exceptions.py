@@ -384,7 +384,7 @@ def test_stop_iteration_becomes_a_runtime_error_as_in_a_coroutine(loop: Any) -> 
         raise stop
 
     for waits in (False, True):
-        with pytest.raises(RuntimeError, match="coroutine raised StopIteration") as caught:
+        with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
             loop.run(async_def, f, waits)
         assert caught.value.__cause__ is stop
 

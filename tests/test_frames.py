@@ -9,6 +9,7 @@ import io
 import sys
 import tempfile
 import threading
+import time
 import traceback
 from types import FrameType
 from typing import Any
@@ -259,13 +260,15 @@ def test_other_threads_may_look_at_any_moment() -> None:
     sys.setswitchinterval(1e-6)
     looker.start()
     try:
-        for _ in range(5_000):
-            finish(async_def(outermost))
+        give_up = time.monotonic() + 20
+        while not seen & {"outermost", "middle"} and time.monotonic() < give_up:
+            for _ in range(1_000):
+                finish(async_def(outermost))
     finally:
         stop.set()
         looker.join()
         sys.setswitchinterval(interval)
-    assert seen & {"outermost", "middle", "finish"}
+    assert seen & {"outermost", "middle"}
 
 
 def test_faulthandler_prints_a_running_functions_stack() -> None:

@@ -5,10 +5,7 @@
 
 use std::process::Command;
 
-const SHIM: [&str; 2] = [
-    "src/thread_state/switch.c",
-    "src/thread_state/frames.c",
-];
+const SHIM: [&str; 2] = ["src/thread_state/switch.c", "src/thread_state/frames.c"];
 
 fn main() {
     for file in SHIM {
@@ -34,7 +31,11 @@ fn main() {
         String::from_utf8_lossy(&printed.stderr)
     );
     let mut shim = cc::Build::new();
-    shim.files(SHIM).std("c11").opt_level(2).warnings(true).extra_warnings(true);
+    shim.files(SHIM)
+        .std("c11")
+        .opt_level(2)
+        .warnings(true)
+        .extra_warnings(true);
     // CPython's own internal headers are not clean under -Wextra.
     shim.flag_if_supported("-Wno-unused-parameter");
     shim.flag_if_supported("-Wno-sign-compare");

@@ -53,11 +53,6 @@ def at_exit_in_a_cycle():
     gc.disable()
 
 
-def at_exit_in_a_module():
-    sys.held = async_def(waits)
-    sys.held.send(None)
-
-
 def at_exit_deep():
     def level(depth):
         try:

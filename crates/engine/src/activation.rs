@@ -51,13 +51,21 @@ pub const RESERVED: usize = DEEP + HOT - POOL_HEADER;
 /// The part of [`RESERVED`] for Python frames.
 const CHUNK: usize = RESERVED - size_of::<Activation>();
 
-/// One `await_` in progress on a stack, kept in its C frame.
+/// One wait in progress on a stack, kept in the C frame that waits. The garbage
+/// collector reads it (`vg_wait` in `frames.c`).
+#[repr(C)]
 pub struct AwaitRecord {
-    /// What is driven: a coroutine or an iterator. Owned by the `await_`.
-    pub iterator: *mut PyObject,
-    /// The arguments of the call; in `CPython`'s evaluation stack as a rule.
+    /// What is driven: a coroutine, an iterator, or a `GreenCoroutine` that
+    /// shares the stack.
+    pub awaited: *mut PyObject,
+    /// The arguments of the `await_` call; in `CPython`'s evaluation stack as a
+    /// rule. Null for an `await` statement.
     pub args: *const *mut PyObject,
-    /// The `await_` further out on the same stack.
+    /// The coroutine with the `await` statement, if it is one.
+    pub awaiter: *mut PyObject,
+    /// Whether this frame holds a reference to `awaited`.
+    pub owned: core::ffi::c_int,
+    /// The wait further out on the same stack.
     pub outer: *const AwaitRecord,
 }
 
@@ -83,7 +91,7 @@ pub struct Activation {
     pub innermost: *mut GreenCoroutine,
     /// The stack of the same thread that drives this one, or null.
     pub driver: *mut Activation,
-    /// The innermost `await_` on this stack, or null.
+    /// The innermost wait on this stack, or null.
     pub awaits: *const AwaitRecord,
     /// The value to yield, or the function's result (null: an exception is set).
     outgoing: *mut PyObject,
@@ -138,10 +146,13 @@ pub unsafe fn start(
         (*this).thread = thread_state::thread_id(thread);
         (*this).runtime = runtime.id;
         (*this).resumer = ptr::null_mut();
-        (*this).fiber.write(Fiber::new(stack, move |suspender: &Suspender<(), ()>, ()| {
-            (*this).suspender = suspender;
-            (*this).outgoing = GreenCoroutine::call_function(coroutine);
-        }));
+        (*this).fiber.write(Fiber::new(
+            stack,
+            move |suspender: &Suspender<(), ()>, ()| {
+                (*this).suspender = suspender;
+                (*this).outgoing = GreenCoroutine::call_function(coroutine);
+            },
+        ));
     }
     Ok(this)
 }
@@ -250,17 +261,7 @@ impl Activation {
     ) -> core::ffi::c_int {
         // SAFETY: a suspended stack does not change; its records are linked
         // through C frames that stay where they are.
-        unsafe {
-            let mut record = (*this).awaits;
-            let args = if record.is_null() { ptr::null() } else { (*record).args };
-            let mut failed =
-                thread_state::visit_frames(&raw mut (*this).state, args, visit, arg);
-            while failed == 0 && !record.is_null() {
-                failed = thread_state::visit_owned((*record).iterator, visit, arg);
-                record = (*record).outer;
-            }
-            failed
-        }
+        unsafe { thread_state::visit_stack(&raw mut (*this).state, (*this).awaits, visit, arg) }
     }
 
     /// The innermost Python frame, a new reference, or null.

@@ -20,10 +20,14 @@ use crate::{eager, no_context, thread_state};
 static mut DECORATOR: *mut PyObject = ptr::null_mut();
 
 /// `_register_decorator(fn)`.
-pub unsafe extern "C" fn register_decorator(_module: *mut PyObject, decorator: *mut PyObject) -> *mut PyObject {
+pub unsafe extern "C" fn register_decorator(
+    _module: *mut PyObject,
+    decorator: *mut PyObject,
+) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held.
     unsafe {
-        let old = core::mem::replace(&mut *(&raw mut DECORATOR), ffi::Py_NewRef(decorator));
+        let old = DECORATOR;
+        DECORATOR = ffi::Py_NewRef(decorator);
         ffi::Py_XDECREF(old);
         ffi::Py_NewRef(ffi::Py_None())
     }
@@ -66,19 +70,32 @@ pub unsafe extern "C" fn await_(
         (*(*stack).innermost).awaited = true;
         let iterator = if ffi::PyCoro_CheckExact(awaitable) != 0 {
             if thread_state::coroutine_is_suspended(awaitable) != 0 {
-                return raise(ffi::PyExc_RuntimeError, c"coroutine is being awaited already");
+                return raise(
+                    ffi::PyExc_RuntimeError,
+                    c"coroutine is being awaited already",
+                );
             }
             ffi::Py_NewRef(awaitable)
         } else if coroutine::check_exact(awaitable) {
-            return GreenCoroutine::await_here(awaitable.cast(), stack);
+            return GreenCoroutine::await_here(awaitable.cast(), stack, args);
         } else {
             let iterator = iterator_of(awaitable);
             if iterator.is_null() {
-                return if ffi::PyErr_Occurred().is_null() { decorate(awaitable) } else { iterator };
+                return if ffi::PyErr_Occurred().is_null() {
+                    decorate(awaitable)
+                } else {
+                    iterator
+                };
             }
             iterator
         };
-        let record = AwaitRecord { iterator, args, outer: (*stack).awaits };
+        let record = AwaitRecord {
+            awaited: iterator,
+            args,
+            awaiter: ptr::null_mut(),
+            owned: 1,
+            outer: (*stack).awaits,
+        };
         (*stack).awaits = &raw const record;
         let result = drive(stack, iterator);
         (*stack).awaits = record.outer;
@@ -120,7 +137,11 @@ unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObjec
 /// Throws `exception` (a new reference) into what is awaited, as the `await`
 /// statement would: `GeneratorExit` closes it, anything else goes to its `throw`.
 #[cold]
-unsafe fn throw(iterator: *mut PyObject, exception: *mut PyObject, result: &mut *mut PyObject) -> PySendResult {
+unsafe fn throw(
+    iterator: *mut PyObject,
+    exception: *mut PyObject,
+    result: &mut *mut PyObject,
+) -> PySendResult {
     // SAFETY: the GIL is held and both objects are live.
     unsafe {
         if ffi::PyErr_GivenExceptionMatches(exception, ffi::PyExc_GeneratorExit) != 0 {
@@ -183,7 +204,11 @@ unsafe fn iterator_of(awaitable: *mut PyObject) -> *mut PyObject {
     // SAFETY: the GIL is held and the object is live.
     unsafe {
         let methods = (*ffi::Py_TYPE(awaitable)).tp_as_async;
-        let slot = if methods.is_null() { None } else { (*methods).am_await };
+        let slot = if methods.is_null() {
+            None
+        } else {
+            (*methods).am_await
+        };
         let Some(am_await) = slot else {
             if thread_state::is_iterable_coroutine(awaitable) != 0 {
                 return ffi::Py_NewRef(awaitable);
@@ -193,7 +218,10 @@ unsafe fn iterator_of(awaitable: *mut PyObject) -> *mut PyObject {
         let iterator = am_await(awaitable);
         if iterator.is_null() {
             if ffi::PyErr_Occurred().is_null() {
-                raise(ffi::PyExc_SystemError, c"__await__() returned nothing and set no exception");
+                raise(
+                    ffi::PyExc_SystemError,
+                    c"__await__() returned nothing and set no exception",
+                );
             }
             return iterator;
         }
@@ -206,7 +234,11 @@ unsafe fn iterator_of(awaitable: *mut PyObject) -> *mut PyObject {
         } else {
             return iterator;
         };
-        ffi::PyErr_Format(ffi::PyExc_TypeError, refusal.as_ptr(), (*ffi::Py_TYPE(iterator)).tp_name);
+        ffi::PyErr_Format(
+            ffi::PyExc_TypeError,
+            refusal.as_ptr(),
+            (*ffi::Py_TYPE(iterator)).tp_name,
+        );
         ffi::Py_DECREF(iterator);
         ptr::null_mut()
     }
@@ -217,7 +249,7 @@ unsafe fn iterator_of(awaitable: *mut PyObject) -> *mut PyObject {
 unsafe fn decorate(object: *mut PyObject) -> *mut PyObject {
     // SAFETY: the GIL is held and the object is live.
     unsafe {
-        if !DECORATOR.is_null() && ffi::PyCallable_Check(object) != 0 {
+        if !DECORATOR.is_null() {
             let wrapped = ffi::PyObject_CallOneArg(DECORATOR, object);
             if wrapped.is_null() || wrapped != ffi::Py_NotImplemented() {
                 return wrapped;

@@ -30,14 +30,18 @@ pub unsafe fn make_types() -> Option<[(&'static str, *mut PyObject); 2]> {
         );
         NO_AWAIT_OCCURRED = ffi::PyErr_NewExceptionWithDoc(
             c"verdigris.NoAwaitOccurred".as_ptr(),
-            c"A function run with assert_await_occurs=True returned without calling await_().".as_ptr(),
+            c"A function run with assert_await_occurs=True returned without calling await_()."
+                .as_ptr(),
             ffi::PyExc_RuntimeError,
             ptr::null_mut(),
         );
         if NO_AWAIT_CONTEXT.is_null() || NO_AWAIT_OCCURRED.is_null() {
             return None;
         }
-        Some([("NoAwaitContext", NO_AWAIT_CONTEXT), ("NoAwaitOccurred", NO_AWAIT_OCCURRED)])
+        Some([
+            ("NoAwaitContext", NO_AWAIT_CONTEXT),
+            ("NoAwaitOccurred", NO_AWAIT_OCCURRED),
+        ])
     }
 }
 
@@ -74,7 +78,8 @@ pub unsafe fn take() -> *mut PyObject {
         }
         #[cfg(not(Py_3_12))]
         {
-            let (mut class, mut value, mut traceback) = (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
+            let (mut class, mut value, mut traceback) =
+                (ptr::null_mut(), ptr::null_mut(), ptr::null_mut());
             ffi::PyErr_Fetch(&raw mut class, &raw mut value, &raw mut traceback);
             if class.is_null() {
                 return ptr::null_mut();
@@ -193,7 +198,12 @@ pub unsafe fn replace_stop_iteration(qualname: impl FnOnce() -> *mut PyObject) {
 #[cold]
 pub unsafe fn raise_no_stack(error: &StackError) -> *mut PyObject {
     // SAFETY: the GIL is held by the callers, who step coroutines.
-    unsafe { raise_text(ffi::PyExc_MemoryError, format!("no native stack for the function: {error}")) }
+    unsafe {
+        raise_text(
+            ffi::PyExc_MemoryError,
+            format!("no native stack for the function: {error}"),
+        )
+    }
 }
 
 /// `RuntimeError`: the stack belongs to another thread.
@@ -215,7 +225,12 @@ pub unsafe fn raise_wrong_thread(qualname: *mut PyObject) -> *mut PyObject {
 #[cold]
 pub unsafe fn raise_no_await_occurred() -> *mut PyObject {
     // SAFETY: the GIL is held; the type was made with the module.
-    unsafe { raise(NO_AWAIT_OCCURRED, c"Function was run but no await was called.") }
+    unsafe {
+        raise(
+            NO_AWAIT_OCCURRED,
+            c"Function was run but no await was called.",
+        )
+    }
 }
 
 /// `NoAwaitContext` with `text`.
@@ -231,7 +246,10 @@ pub unsafe fn raise_no_await_context(text: String) -> *mut PyObject {
 /// # Safety
 ///
 /// The GIL is held; `args` holds `nargs` borrowed references.
-pub unsafe fn exception_to_throw(args: *const *mut PyObject, nargs: ffi::Py_ssize_t) -> *mut PyObject {
+pub unsafe fn exception_to_throw(
+    args: *const *mut PyObject,
+    nargs: ffi::Py_ssize_t,
+) -> *mut PyObject {
     // SAFETY: by contract.
     unsafe {
         if !(1..=3).contains(&nargs) {
@@ -242,11 +260,17 @@ pub unsafe fn exception_to_throw(args: *const *mut PyObject, nargs: ffi::Py_ssiz
         let value = if nargs > 1 { *args.add(1) } else { none };
         let traceback = if nargs > 2 { *args.add(2) } else { none };
         if traceback != none && ffi::PyTraceBack_Check(traceback) == 0 {
-            return raise(ffi::PyExc_TypeError, c"throw() third argument must be a traceback object");
+            return raise(
+                ffi::PyExc_TypeError,
+                c"throw() third argument must be a traceback object",
+            );
         }
         let exception = if ffi::PyExceptionInstance_Check(kind) != 0 {
             if value != none {
-                return raise(ffi::PyExc_TypeError, c"instance exception may not have a separate value");
+                return raise(
+                    ffi::PyExc_TypeError,
+                    c"instance exception may not have a separate value",
+                );
             }
             ffi::Py_NewRef(kind)
         } else if ffi::PyExceptionClass_Check(kind) != 0 {
@@ -262,7 +286,8 @@ pub unsafe fn exception_to_throw(args: *const *mut PyObject, nargs: ffi::Py_ssiz
         } else {
             ffi::PyErr_Format(
                 ffi::PyExc_TypeError,
-                c"exceptions must be classes or instances deriving from BaseException, not %s".as_ptr(),
+                c"exceptions must be classes or instances deriving from BaseException, not %s"
+                    .as_ptr(),
                 (*ffi::Py_TYPE(kind)).tp_name,
             );
             return ptr::null_mut();
@@ -335,7 +360,14 @@ pub unsafe fn warn_never_awaited(coroutine: *mut PyObject, qualname: *mut PyObje
 pub unsafe fn warn_leaked(qualname: *mut PyObject, format: &CStr) {
     // SAFETY: by contract; `%V` takes an object or null, and a fallback.
     unsafe {
-        if ffi::PyErr_WarnFormat(ffi::PyExc_RuntimeWarning, 1, format.as_ptr(), qualname, c"?".as_ptr()) < 0 {
+        if ffi::PyErr_WarnFormat(
+            ffi::PyExc_RuntimeWarning,
+            1,
+            format.as_ptr(),
+            qualname,
+            c"?".as_ptr(),
+        ) < 0
+        {
             ffi::PyErr_WriteUnraisable(qualname);
         }
     }
@@ -363,7 +395,12 @@ pub unsafe fn call_stack(depth: c_int) -> *mut PyObject {
             let name = ffi::PyObject_GetAttrString(code.cast(), c"co_name".as_ptr());
             let file = ffi::PyObject_GetAttrString(code.cast(), c"co_filename".as_ptr());
             ffi::Py_DECREF(code.cast());
-            let entry = ffi::Py_BuildValue(c"(NiN)".as_ptr(), file, ffi::PyFrame_GetLineNumber(frame), name);
+            let entry = ffi::Py_BuildValue(
+                c"(NiN)".as_ptr(),
+                file,
+                ffi::PyFrame_GetLineNumber(frame),
+                name,
+            );
             let outer = ffi::PyFrame_GetBack(frame);
             ffi::Py_DECREF(frame.cast());
             frame = outer;

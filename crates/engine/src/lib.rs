@@ -35,6 +35,10 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
         }
         let class = Bound::from_owned_ptr_or_err(py, coroutine::make_type())?;
         module.add("GreenCoroutine", class)?;
+        // Kept alive by its static; nobody needs its name.
+        Bound::from_owned_ptr_or_err(py, coroutine::make_iterator_type())?
+            .unbind()
+            .into_ptr();
         for (name, class) in errors::make_types().ok_or_else(|| PyErr::fetch(py))? {
             module.add(name, Bound::from_borrowed_ptr(py, class))?;
         }
@@ -42,7 +46,9 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
             return Err(PyErr::fetch(py));
         }
     }
-    module.add_function(wrap_pyfunction!(stats, module)?)
+    module.add_function(wrap_pyfunction!(stats, module)?)?;
+    // PyO3 lists what was added through it, which is not all there is.
+    module.delattr("__all__")
 }
 
 struct Functions([ffi::PyMethodDef; 5]);
@@ -87,7 +93,8 @@ static FUNCTIONS: Functions = Functions([
 ///     the kind of guard page: "madvise" or "mprotect".
 #[pyfunction]
 fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
-    let runtime = Runtime::get_or_init().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
+    let runtime =
+        Runtime::get_or_init().map_err(|error| PyRuntimeError::new_err(error.to_string()))?;
     let stats = runtime.stats();
     let dict = PyDict::new(py);
     dict.set_item("stacks_in_use", stats.in_use)?;
@@ -98,7 +105,8 @@ fn stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-const ASYNC_DEF_DOC: &core::ffi::CStr = c"async_def(fn, /, *args, assert_await_occurs=False, **kwargs)
+const ASYNC_DEF_DOC: &core::ffi::CStr =
+    c"async_def(fn, /, *args, assert_await_occurs=False, **kwargs)
 --
 
 Run a synchronous function so that it may wait.

@@ -23,7 +23,8 @@ pub unsafe fn raise() -> *mut PyObject {
         error.restore(py);
         // SAFETY: as above. Looking around failed; the plain cause remains.
         unsafe { ffi::PyErr_Clear() };
-        "await_() has nothing to wait in; run the function through `await async_def(fn, ...)`".to_owned()
+        "await_() has nothing to wait in; run the function through `await async_def(fn, ...)`"
+            .to_owned()
     });
     // SAFETY: the GIL is held.
     unsafe { errors::raise_no_await_context(text) }
@@ -64,7 +65,12 @@ fn describe(py: Python<'_>) -> PyResult<String> {
     }
     Ok(match entered {
         Some(0) => {
-            let Place { function, file, line, .. } = &places[0];
+            let Place {
+                function,
+                file,
+                line,
+                ..
+            } = &places[0];
             format!(
                 "await_() was called in the coroutine '{function}' itself ({file}:{line}): \
                  write `await` there; await_() is for synchronous functions."
@@ -72,7 +78,12 @@ fn describe(py: Python<'_>) -> PyResult<String> {
         }
         Some(index) => {
             let Place { function, .. } = &places[index - 1];
-            let Place { function: caller, file, line, .. } = &places[index];
+            let Place {
+                function: caller,
+                file,
+                line,
+                ..
+            } = &places[index];
             format!(
                 "await_() has nothing to wait in: '{function}' was entered without async_def, \
                  from '{caller}' at {file}:{line}. Call it there as \
@@ -80,7 +91,12 @@ fn describe(py: Python<'_>) -> PyResult<String> {
             )
         }
         None => match places.last() {
-            Some(Place { function, file, line, .. }) => format!(
+            Some(Place {
+                function,
+                file,
+                line,
+                ..
+            }) => format!(
                 "await_() has nothing to wait in: '{function}' ({file}:{line}) was entered \
                  without async_def, by the event loop or another callback. Start it as a task \
                  of its own, e.g. asyncio.create_task(async_def({function}, ...))."
@@ -98,7 +114,10 @@ fn call_stack(py: Python<'_>) -> PyResult<Vec<Place>> {
     let mut places = Vec::new();
     // SAFETY: the GIL is held; both calls return new references or null.
     let mut frame = unsafe {
-        Bound::from_owned_ptr_or_opt(py, ffi::PyThreadState_GetFrame(ffi::PyThreadState_Get()).cast())
+        Bound::from_owned_ptr_or_opt(
+            py,
+            ffi::PyThreadState_GetFrame(ffi::PyThreadState_Get()).cast(),
+        )
     };
     while let Some(current) = frame {
         let code = current.getattr("f_code")?;
@@ -110,7 +129,10 @@ fn call_stack(py: Python<'_>) -> PyResult<Vec<Place>> {
             .and_then(|name| name.extract().ok());
         let machinery = module.as_deref().is_some_and(|name| {
             let package = name.split('.').next().unwrap_or(name);
-            matches!(package, "asyncio" | "trio" | "uvloop" | "verdigris" | "runpy")
+            matches!(
+                package,
+                "asyncio" | "trio" | "uvloop" | "verdigris" | "runpy"
+            )
         });
         if !machinery {
             let is_async = flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) != 0;

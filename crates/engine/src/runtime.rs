@@ -39,7 +39,10 @@ fn mailboxes() -> MutexGuard<'static, Vec<(u64, Arc<Mailbox>)>> {
 /// Hands `coroutine`, a counted reference, to the thread that can unwind it.
 /// False when that thread has ended: the reference stays the caller's.
 pub fn post_abandoned(runtime: u64, coroutine: *mut GreenCoroutine) -> bool {
-    let found = mailboxes().iter().find(|(id, _)| *id == runtime).map(|(_, mailbox)| Arc::clone(mailbox));
+    let found = mailboxes()
+        .iter()
+        .find(|(id, _)| *id == runtime)
+        .map(|(_, mailbox)| Arc::clone(mailbox));
     found.is_some_and(|mailbox| mailbox.post(coroutine))
 }
 
@@ -65,7 +68,10 @@ impl Mailbox {
     fn new() -> Self {
         Self {
             has_mail: AtomicBool::new(false),
-            state: Mutex::new(MailboxState { open: true, abandoned: Vec::new() }),
+            state: Mutex::new(MailboxState {
+                open: true,
+                abandoned: Vec::new(),
+            }),
         }
     }
 
@@ -92,7 +98,11 @@ impl Drop for Runtime {
         // SAFETY: this thread's own variable; from here on it has no runtime.
         unsafe { thread_state::set_runtime(ptr::null()) };
         mailboxes().retain(|(id, _)| *id != self.id);
-        let mut state = self.mailbox.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self
+            .mailbox
+            .state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         state.open = false;
         // The references leak with the stacks; the GIL is not held here.
         state.abandoned.clear();
@@ -112,7 +122,7 @@ impl Runtime {
         // SAFETY: the pointer is null or this thread's boxed runtime, which is
         // freed only when the thread ends, and null from then on. The reference
         // never leaves the thread: `Runtime` is not `Sync`.
-        unsafe { thread_state::runtime().as_ref() }
+        unsafe { thread_state::runtime().cast::<Runtime>().as_ref() }
     }
 
     /// This thread's runtime, made on first use.
@@ -131,7 +141,11 @@ impl Runtime {
     #[cold]
     fn init() -> Result<&'static Runtime, StackError> {
         static NEXT: AtomicU64 = AtomicU64::new(1);
-        let config = Config { stack_size: STACK_SIZE, reserve: RESERVED, ..Config::default() };
+        let config = Config {
+            stack_size: STACK_SIZE,
+            reserve: RESERVED,
+            ..Config::default()
+        };
         let runtime = Box::new(Runtime {
             pool: Pool::new(config)?,
             current: Cell::new(ptr::null_mut()),
@@ -143,7 +157,7 @@ impl Runtime {
         OWNER.set(Some(runtime));
         // SAFETY: this thread's own variable, and a box that stays where it is.
         unsafe {
-            thread_state::set_runtime(address);
+            thread_state::set_runtime(address.cast());
             Ok(&*address)
         }
     }
@@ -170,9 +184,12 @@ impl Runtime {
     #[cold]
     fn unwind_abandoned_now(&self) {
         for Abandoned(coroutine) in self.mailbox.take() {
-            // SAFETY: the GIL is held, and the reference was posted to us.
-            // Dropping it finalizes the coroutine, on its own thread now.
-            unsafe { pyo3::ffi::Py_DECREF(coroutine.cast()) };
+            // SAFETY: the GIL is held, and the reference was posted to us. Its
+            // finalizer has run, on the wrong thread; this is the right one.
+            unsafe {
+                GreenCoroutine::abandon(coroutine);
+                pyo3::ffi::Py_DECREF(coroutine.cast());
+            }
         }
     }
 }

@@ -20,11 +20,6 @@ typedef PyGenObject vg_generator;
 
 typedef struct _PyInterpreterFrame frame;
 
-static int is_generator(PyObject *op)
-{
-    return PyGen_CheckExact(op) || PyCoro_CheckExact(op) || PyAsyncGen_CheckExact(op);
-}
-
 /* A coroutine between two steps: something awaits it, or it was stepped by hand.
  * One that has not started, is running or has ended answers for itself. */
 int vg_coroutine_is_suspended(PyObject *coroutine)
@@ -35,11 +30,6 @@ int vg_coroutine_is_suspended(PyObject *coroutine)
 #else
     return state == FRAME_SUSPENDED;
 #endif
-}
-
-static int is_executing(PyObject *op)
-{
-    return is_generator(op) && ((vg_generator *)op)->gi_frame_state == FRAME_EXECUTING;
 }
 
 int vg_is_iterable_coroutine(PyObject *op)
@@ -119,69 +109,117 @@ PyObject *vg_driving_frame(PyThreadState *ts, vg_stack *inner)
 
 /* ---- garbage collection ------------------------------------------------ */
 
+/* One wait in progress on a stack, in the C frame that waits; `AwaitRecord` in
+ * activation.rs. */
+typedef struct vg_wait {
+    /* What is waited for. */
+    PyObject *awaited;
+    /* For `await_`: where its arguments lie. For an `await` statement whose
+     * function shares the stack: NULL. */
+    PyObject *const *args;
+    /* For such a statement: the coroutine it stands in. */
+    PyObject *awaiter;
+    /* Whether the C frame holds a reference to `awaited`. */
+    int owned;
+    /* The wait further out on the same stack. */
+    const struct vg_wait *outer;
+} vg_wait;
+
 typedef struct {
     visitproc visit;
     void *arg;
+    const vg_wait *wait; /* the innermost whose frame is still to come */
 } visitor;
-
-/* A generator that runs on the suspended stack is held by whoever resumed it,
- * and by something the collector can see besides. It must look alive, or its
- * finalizer would be called while it executes. */
-static int visit_owned(PyObject *op, visitor *v)
-{
-    if (op == NULL || is_executing(op)) {
-        return 0;
-    }
-    return v->visit(op, v->arg);
-}
 
 #define VISIT(op)                                                                  \
     do {                                                                           \
-        int failed = visit_owned((PyObject *)(op), v);                             \
-        if (failed) return failed;                                                 \
+        PyObject *visited = (PyObject *)(op);                                      \
+        if (visited != NULL) {                                                     \
+            int failed = v->visit(visited, v->arg);                                \
+            if (failed) return failed;                                             \
+        }                                                                          \
     } while (0)
+
+static PyObject *generator_of(frame *f)
+{
+    return (PyObject *)((char *)f - offsetof(vg_generator, gi_iframe));
+}
 
 #if PY_VERSION_HEX >= 0x030e0000
 
-static int visit_slot(_PyStackRef ref, visitor *v)
+/* From 3.14 on a frame stores its stack pointer around every call, so all of it
+ * is known. A generator's frame is visited by the generator. */
+static int visit_frame(frame *f, visitor *v)
 {
-    if (PyStackRef_IsNullOrInt(ref) || !PyStackRef_RefcountOnObject(ref)) {
-        return 0; /* nothing, a tagged integer, or a borrowed reference */
-    }
-    return visit_owned(PyStackRef_AsPyObjectBorrow(ref), v);
-}
-
-static int visit_frame(frame *f, PyObject *const *innermost_args, visitor *v)
-{
-    (void)innermost_args;
     if (f->owner != FRAME_OWNED_BY_THREAD || f->stackpointer == NULL) {
         return 0;
     }
     VISIT(f->frame_obj);
     VISIT(f->f_locals);
-    int failed = visit_slot(f->f_funcobj, v);
-    if (!failed) {
-        failed = visit_slot(f->f_executable, v);
+#define VISIT_SLOT(ref)                                                            \
+    do {                                                                           \
+        _PyStackRef slot_ref = (ref); /* may be borrowed, or a tagged integer */   \
+        if (!PyStackRef_IsNullOrInt(slot_ref) &&                                   \
+            PyStackRef_RefcountOnObject(slot_ref)) {                               \
+            VISIT(PyStackRef_AsPyObjectBorrow(slot_ref));                          \
+        }                                                                          \
+    } while (0)
+    VISIT_SLOT(f->f_funcobj);
+    VISIT_SLOT(f->f_executable);
+    for (_PyStackRef *slot = f->localsplus; slot < f->stackpointer; slot++) {
+        VISIT_SLOT(*slot);
     }
-    for (_PyStackRef *slot = f->localsplus; !failed && slot < f->stackpointer; slot++) {
-        failed = visit_slot(*slot, v);
-    }
-    return failed;
+    return 0;
 }
 
 #else
 
-/* Up to 3.13 a frame that calls C does not store its stack pointer. Where the
- * frame called another Python function it did; for the innermost frame, the
- * arguments of `await_` tell, which lie on top of its evaluation stack. In
- * between (C code that called back into Python) only the locals are known to
- * be owned. Visiting less than is owned keeps garbage alive; visiting more
- * would free what lives. */
-static int visit_frame(frame *f, PyObject *const *innermost_args, visitor *v)
+/* Where the part of an evaluation stack ends that surely holds references.
+ *
+ * Up to 3.13 a frame stores its stack pointer when it calls a Python function,
+ * but not when it calls C. If that C is a wait of ours, then either the
+ * arguments of `await_` lie on top of the stack, or what is awaited lies there;
+ * the lowest slot with it is then at or below the top. In any other case only
+ * the locals count. Visiting less than is owned keeps garbage alive; visiting
+ * more would free what lives. */
+static PyObject **end_of_stack(frame *f, PyCodeObject *code, visitor *v)
 {
-    if (f->owner != FRAME_OWNED_BY_THREAD) {
+    PyObject **stack = f->localsplus + code->co_nlocalsplus;
+    const vg_wait *wait = v->wait;
+    if (f->stacktop >= code->co_nlocalsplus) {
+        return f->localsplus + f->stacktop;
+    }
+    if (wait == NULL) {
+        return stack;
+    }
+    PyObject **limit = stack + code->co_stacksize;
+    if (wait->args != NULL) {
+        PyObject **argument = (PyObject **)wait->args;
+        if (argument < stack || argument >= limit) {
+            return stack;
+        }
+        v->wait = wait->outer;
+        return argument + 1;
+    }
+    if (f->owner != FRAME_OWNED_BY_GENERATOR || generator_of(f) != wait->awaiter) {
+        return stack;
+    }
+    v->wait = wait->outer;
+    for (PyObject **slot = stack; slot < limit; slot++) {
+        if (*slot == wait->awaited) {
+            return slot + 1;
+        }
+    }
+    return stack;
+}
+
+static int visit_frame(frame *f, visitor *v)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    if (f->owner == FRAME_OWNED_BY_CSTACK) {
         return 0;
     }
+#endif
 #if PY_VERSION_HEX >= 0x030d0000
     PyCodeObject *code = (PyCodeObject *)f->f_executable;
     PyObject *function = f->f_funcobj;
@@ -195,19 +233,20 @@ static int visit_frame(frame *f, PyObject *const *innermost_args, visitor *v)
         return 0; /* a base frame */
     }
 #endif
-    PyObject **stack = f->localsplus + code->co_nlocalsplus;
-    PyObject **end = stack;
-    if (f->stacktop >= code->co_nlocalsplus) {
-        end = f->localsplus + f->stacktop;
+    int stored = f->stacktop >= 0;
+    PyObject **end = end_of_stack(f, code, v);
+    if (f->owner == FRAME_OWNED_BY_GENERATOR) {
+        /* The generator visits its frame, but for what it has no stack pointer to. */
+        if (stored) {
+            return 0;
+        }
     }
-    else if (innermost_args >= (PyObject *const *)stack &&
-             innermost_args < (PyObject *const *)stack + code->co_stacksize) {
-        end = (PyObject **)innermost_args + 1;
+    else {
+        VISIT(f->frame_obj);
+        VISIT(f->f_locals);
+        VISIT(function);
+        VISIT(code);
     }
-    VISIT(f->frame_obj);
-    VISIT(f->f_locals);
-    VISIT(function);
-    VISIT(code);
     for (PyObject **slot = f->localsplus; slot < end; slot++) {
         VISIT(*slot);
     }
@@ -216,24 +255,50 @@ static int visit_frame(frame *f, PyObject *const *innermost_args, visitor *v)
 
 #endif
 
-/* Visits what the frames of a suspended stack own. `innermost_args` points to
- * the arguments of the `await_` that suspended it. */
-int vg_visit_frames(vg_stack *s, PyObject *const *innermost_args, visitproc visit, void *arg)
+/* A generator that runs on the suspended stack may be garbage together with it.
+ * Unwinding the stack ends it; its own finalizer would only find it "already
+ * executing" and complain. So it is marked as finalized, until the stack is
+ * resumed (vg_unmark_generators). */
+static void mark_generator(frame *f, vg_stack *s)
 {
-    visitor v = {visit, arg};
-    int failed = visit_owned(s->exc_bottom.exc_value, &v);
-    for (frame *f = SUSPENDED_TOP(s); !failed && f != &s->base_frame; f = f->previous) {
-        failed = visit_frame(f, innermost_args, &v);
-        innermost_args = NULL;
+    PyObject *generator = generator_of(f);
+    if (!PyObject_GC_IsFinalized(generator)) {
+        _PyGC_SET_FINALIZED(generator);
+        s->generators_marked = 1;
     }
-    return failed;
 }
 
-/* Visits one reference that C code on a suspended stack owns. */
-int vg_visit_owned(PyObject *op, visitproc visit, void *arg)
+void vg_unmark_generators(vg_stack *s)
 {
-    visitor v = {visit, arg};
-    return visit_owned(op, &v);
+    s->generators_marked = 0;
+    for (frame *f = SUSPENDED_TOP(s); f != &s->base_frame; f = f->previous) {
+        if (f->owner == FRAME_OWNED_BY_GENERATOR) {
+            PyGC_Head *head = _Py_AS_GC(generator_of(f));
+            head->_gc_prev &= ~(uintptr_t)_PyGC_PREV_MASK_FINALIZED;
+        }
+    }
+}
+
+/* Visits what a suspended stack owns: its frames, and its waits. */
+int vg_visit_stack(vg_stack *s, const vg_wait *innermost, visitproc visit, void *arg)
+{
+    visitor visitor = {visit, arg, innermost}, *v = &visitor;
+    VISIT(s->exc_bottom.exc_value);
+    for (frame *f = SUSPENDED_TOP(s); f != &s->base_frame; f = f->previous) {
+        int failed = visit_frame(f, v);
+        if (failed) {
+            return failed;
+        }
+        if (f->owner == FRAME_OWNED_BY_GENERATOR) {
+            mark_generator(f, s);
+        }
+    }
+    for (const vg_wait *wait = innermost; wait != NULL; wait = wait->outer) {
+        if (wait->owned) {
+            VISIT(wait->awaited);
+        }
+    }
+    return 0;
 }
 
 /* ---- who awaits -------------------------------------------------------- */
@@ -245,7 +310,7 @@ PyObject *vg_current_coroutine(PyThreadState *ts)
     if (f == NULL || f->owner != FRAME_OWNED_BY_GENERATOR) {
         return NULL;
     }
-    PyObject *generator = (PyObject *)((char *)f - offsetof(vg_generator, gi_iframe));
+    PyObject *generator = generator_of(f);
     return PyCoro_CheckExact(generator) ? generator : NULL;
 }
 

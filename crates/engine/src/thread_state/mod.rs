@@ -6,6 +6,8 @@
 use core::ffi::c_int;
 use pyo3::ffi::{PyObject, PyThreadState, visitproc};
 
+use crate::activation::AwaitRecord;
+
 /// What a green stack owns of the thread state while it is away (`vg_stack`).
 #[repr(C, align(8))]
 pub struct StackState([u64; 48]);
@@ -26,9 +28,9 @@ unsafe extern "C" {
     #[link_name = "vg_init"]
     pub fn init() -> c_int;
     #[link_name = "vg_runtime"]
-    pub fn runtime() -> *const crate::runtime::Runtime;
+    pub fn runtime() -> *const core::ffi::c_void;
     #[link_name = "vg_set_runtime"]
-    pub fn set_runtime(runtime: *const crate::runtime::Runtime);
+    pub fn set_runtime(runtime: *const core::ffi::c_void);
     #[link_name = "vg_thread_id"]
     pub fn thread_id(thread: *mut PyThreadState) -> u64;
     #[link_name = "vg_origin_depth"]
@@ -74,16 +76,10 @@ unsafe extern "C" {
     pub fn suspended_frame(thread: *mut PyThreadState, stack: *mut StackState) -> *mut PyObject;
     #[link_name = "vg_driving_frame"]
     pub fn driving_frame(thread: *mut PyThreadState, inner: *mut StackState) -> *mut PyObject;
-    #[link_name = "vg_visit_frames"]
-    pub fn visit_frames(
+    #[link_name = "vg_visit_stack"]
+    pub fn visit_stack(
         stack: *mut StackState,
-        innermost_args: *const *mut PyObject,
-        visit: visitproc,
-        arg: *mut core::ffi::c_void,
-    ) -> c_int;
-    #[link_name = "vg_visit_owned"]
-    pub fn visit_owned(
-        object: *mut PyObject,
+        innermost: *const AwaitRecord,
         visit: visitproc,
         arg: *mut core::ffi::c_void,
     ) -> c_int;

@@ -108,6 +108,7 @@ void vg_stack_init(vg_stack *s, void *chunk, size_t chunk_size,
     s->context = NULL;
     s->context_outermost = NULL;
     s->depth = 1; /* the stack itself counts: nesting without end must end */
+    s->generators_marked = 0;
     s->tracing = 0;
 
     struct _PyInterpreterFrame *base = &s->base_frame;
@@ -214,8 +215,13 @@ leave_changed_context(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     ts->context_ver++;
 }
 
+void vg_unmark_generators(vg_stack *s); /* frames.c */
+
 void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
 {
+    if (s->generators_marked) {
+        vg_unmark_generators(s);
+    }
     d->exc_info = ts->exc_info;
     s->exc_bottom.previous_item = ts->exc_info;
     ts->exc_info = s->exc_top;

@@ -33,6 +33,7 @@
 #include <stdint.h>
 #include "internal/pycore_context.h"
 #include "internal/pycore_frame.h"
+#include "internal/pycore_gc.h"
 #if PY_VERSION_HEX >= 0x030e0000
 #  include "internal/pycore_interpframe.h"
 #  include "internal/pycore_interpframe_structs.h"
@@ -67,6 +68,8 @@ typedef struct {
     /* all: Python calls open on this stack. Counted on top of the driver's, so
      * that recursion through any number of stacks still ends. */
     int depth;
+    /* all: whether the collector marked generators on this stack (frames.c). */
+    int generators_marked;
     /* all: trace functions open on this stack (a debugger prompt that waits). */
     int tracing;
 #if PY_VERSION_HEX < 0x030d0000

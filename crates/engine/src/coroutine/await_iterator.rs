@@ -1,0 +1,156 @@
+//! What `coroutine.__await__()` returns: an iterator over the coroutine's steps,
+//! for those who drive it by `yield from` or by hand.
+//!
+//! The coroutine itself is no iterable, as a native one is none. (`await` skips
+//! this object: it takes the coroutine as its own iterator.)
+
+use core::ffi::{CStr, c_int, c_uint, c_void};
+use core::ptr;
+
+use pyo3::ffi::{self, PyObject};
+
+use super::tables::{Table, method, slot};
+use super::{GreenCoroutine, protocol};
+
+#[repr(C)]
+struct AwaitIterator {
+    ob_base: PyObject,
+    coroutine: *mut PyObject,
+}
+
+static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
+
+/// An iterator over the steps of `coroutine`: a new reference, or null.
+///
+/// # Safety
+///
+/// The GIL is held and `coroutine` is live.
+pub unsafe fn new(coroutine: *mut GreenCoroutine) -> *mut PyObject {
+    // SAFETY: TYPE is made with the module; the object is complete when tracked.
+    unsafe {
+        let this: *mut AwaitIterator = ffi::PyObject_GC_New(TYPE);
+        if !this.is_null() {
+            (*this).coroutine = ffi::Py_NewRef(coroutine.cast());
+            ffi::PyObject_GC_Track(this.cast());
+        }
+        this.cast()
+    }
+}
+
+/// The coroutine behind an iterator, borrowed.
+unsafe fn coroutine_of(this: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called with a live object of the type, which always has one.
+    unsafe { (*this.cast::<AwaitIterator>()).coroutine }
+}
+
+unsafe extern "C" fn send(this: *mut PyObject, value: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held and live objects.
+    unsafe { protocol::method_send(coroutine_of(this), value) }
+}
+
+unsafe extern "C" fn throw(
+    this: *mut PyObject,
+    args: *mut *mut PyObject,
+    nargs: ffi::Py_ssize_t,
+) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe { protocol::method_throw(coroutine_of(this), args, nargs) }
+}
+
+unsafe extern "C" fn close(this: *mut PyObject, unused: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe { protocol::method_close(coroutine_of(this), unused) }
+}
+
+unsafe extern "C" fn tp_iternext(this: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe { protocol::tp_iternext(coroutine_of(this)) }
+}
+
+unsafe extern "C" fn tp_traverse(
+    this: *mut PyObject,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    // SAFETY: called by the collector with the GIL held and a live object.
+    unsafe {
+        let failed = visit(ffi::Py_TYPE(this).cast(), arg);
+        if failed != 0 {
+            failed
+        } else {
+            visit(coroutine_of(this), arg)
+        }
+    }
+}
+
+unsafe extern "C" fn tp_dealloc(this: *mut PyObject) {
+    // SAFETY: called by CPython with the GIL held, when no reference is left.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(this.cast());
+        ffi::Py_DECREF(coroutine_of(this));
+        let class = ffi::Py_TYPE(this);
+        ffi::PyObject_GC_Del(this.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+const DOC: &CStr = c"Iterator over the steps of a GreenCoroutine.";
+
+static METHODS: Table<[ffi::PyMethodDef; 4]> = Table([
+    method(
+        c"send",
+        ffi::PyMethodDefPointer { PyCFunction: send },
+        ffi::METH_O,
+        c"As the coroutine's.",
+    ),
+    method(
+        c"throw",
+        ffi::PyMethodDefPointer {
+            PyCFunctionFast: throw,
+        },
+        ffi::METH_FASTCALL,
+        c"As the coroutine's.",
+    ),
+    method(
+        c"close",
+        ffi::PyMethodDefPointer { PyCFunction: close },
+        ffi::METH_NOARGS,
+        c"As the coroutine's.",
+    ),
+    ffi::PyMethodDef::zeroed(),
+]);
+
+/// Makes the type: a new reference, or null with an exception set. Called
+/// once, when the module is made.
+///
+/// # Safety
+///
+/// The GIL is held.
+pub unsafe fn make_type() -> *mut PyObject {
+    let mut slots = [
+        slot(ffi::Py_tp_doc, DOC.as_ptr() as *mut c_void),
+        slot(ffi::Py_tp_iter, ffi::PyObject_SelfIter as *mut c_void),
+        slot(ffi::Py_tp_iternext, tp_iternext as *mut c_void),
+        slot(ffi::Py_tp_traverse, tp_traverse as *mut c_void),
+        slot(ffi::Py_tp_dealloc, tp_dealloc as *mut c_void),
+        slot(ffi::Py_tp_methods, METHODS.0.as_ptr() as *mut c_void),
+        slot(0, ptr::null_mut()),
+    ];
+    let mut spec = ffi::PyType_Spec {
+        name: c"verdigris._engine.AwaitIterator".as_ptr(),
+        basicsize: size_of::<AwaitIterator>() as c_int,
+        itemsize: 0,
+        flags: (ffi::Py_TPFLAGS_DEFAULT
+            | ffi::Py_TPFLAGS_HAVE_GC
+            | ffi::Py_TPFLAGS_IMMUTABLETYPE
+            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as c_uint,
+        slots: slots.as_mut_ptr(),
+    };
+    // SAFETY: the spec and its tables are complete; the tables are static, and
+    // the GIL is held, so nobody reads TYPE meanwhile.
+    unsafe {
+        let class = ffi::PyType_FromSpec(&raw mut spec);
+        TYPE = class.cast();
+        class
+    }
+}

@@ -1,0 +1,252 @@
+//! `async_def`: making a coroutine, and keeping its function and arguments
+//! until they are called and dropped.
+
+use core::ptr;
+
+use pyo3::ffi::{self, PyObject};
+
+use super::{GreenCoroutine, INLINE_ARGS, State, spare};
+use crate::errors::raise;
+use crate::runtime::Runtime;
+use crate::thread_state;
+
+/// `async_def(fn, /, *args, assert_await_occurs=False, **kwargs)`.
+pub unsafe extern "C" fn async_def(
+    _module: *mut PyObject,
+    args: *const *mut PyObject,
+    nargs: ffi::Py_ssize_t,
+    keywords: *mut PyObject,
+) -> *mut PyObject {
+    // SAFETY: called by CPython with `nargs` positional and as many keyword
+    // arguments behind them as `keywords` has names; the GIL is held.
+    unsafe {
+        if nargs < 1 {
+            return raise(
+                ffi::PyExc_TypeError,
+                c"async_def() needs a function: async_def(fn, *args, **kwargs)",
+            );
+        }
+        let function = *args;
+        if ffi::PyCallable_Check(function) == 0 {
+            ffi::PyErr_Format(
+                ffi::PyExc_TypeError,
+                c"async_def() needs a function, not %.200s; pass the function and its arguments apart: async_def(fn, *args)".as_ptr(),
+                (*ffi::Py_TYPE(function)).tp_name,
+            );
+            return ptr::null_mut();
+        }
+        if let Some(runtime) = Runtime::get() {
+            runtime.unwind_abandoned();
+        }
+        let this = spare::allocate();
+        if this.is_null() {
+            return ptr::null_mut();
+        }
+        (*this).state = State::Created;
+        (*this).assert_await_occurs = false;
+        (*this).awaited = false;
+        (*this).nargs = (nargs - 1) as u32;
+        (*this).activation = ptr::null_mut();
+        (*this).awaiter = ptr::null_mut();
+        (*this).function = ffi::Py_NewRef(function);
+        (*this).keywords = ptr::null_mut();
+        (*this).args = GreenCoroutine::inline_args(this);
+        (*this).name = ptr::null_mut();
+        (*this).qualname = ptr::null_mut();
+        (*this).origin = ptr::null_mut();
+        (*this).weak_references = ptr::null_mut();
+        if keywords.is_null() && nargs as usize <= 1 + INLINE_ARGS {
+            for index in 1..nargs as usize {
+                (*this).inline_args[index] = ffi::Py_NewRef(*args.add(index));
+            }
+        } else if !GreenCoroutine::keep_arguments(this, args, nargs as usize, keywords) {
+            (*this).nargs = 0;
+            ffi::Py_DECREF(this.cast());
+            return ptr::null_mut();
+        }
+        if thread_state::origin_depth(ffi::PyThreadState_Get()) > 0 {
+            GreenCoroutine::record_origin(this);
+        }
+        ffi::PyObject_GC_Track(this.cast());
+        this.cast()
+    }
+}
+
+impl GreenCoroutine {
+    /// The general case of keeping arguments: keywords, or more than fit inline.
+    #[cold]
+    unsafe fn keep_arguments(
+        this: *mut Self,
+        args: *const *mut PyObject,
+        nargs: usize,
+        keywords: *mut PyObject,
+    ) -> bool {
+        // SAFETY: the GIL is held; `this` is new and nobody else sees it;
+        // `args` holds nargs + len(keywords) references.
+        unsafe {
+            let named = if keywords.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(keywords) as usize
+            };
+            let total = nargs - 1 + named;
+            if total > INLINE_ARGS {
+                let memory = ffi::PyMem_Malloc((1 + total) * size_of::<*mut PyObject>());
+                if memory.is_null() {
+                    ffi::PyErr_NoMemory();
+                    return false;
+                }
+                (*this).args = memory.cast();
+            }
+            for index in 1..nargs {
+                *(*this).args.add(index) = ffi::Py_NewRef(*args.add(index));
+            }
+            if named == 0 {
+                return true;
+            }
+            // Our own keyword is taken out of the names, the rest is kept.
+            let ours = c"assert_await_occurs";
+            let mut kept = 0;
+            let mut position = named;
+            for index in 0..named {
+                let name = ffi::PyTuple_GET_ITEM(keywords, index as ffi::Py_ssize_t);
+                let value = *args.add(nargs + index);
+                if ffi::PyUnicode_CompareWithASCIIString(name, ours.as_ptr()) == 0 {
+                    let truth = ffi::PyObject_IsTrue(value);
+                    if truth < 0 {
+                        // What was kept so far is counted in `nargs`; the rest is not ours.
+                        for index in 0..kept {
+                            ffi::Py_DECREF(*(*this).args.add(nargs + index));
+                        }
+                        GreenCoroutine::release_positional(this);
+                        return false;
+                    }
+                    (*this).assert_await_occurs = truth != 0;
+                    position = index;
+                } else {
+                    *(*this).args.add(nargs + kept) = ffi::Py_NewRef(value);
+                    kept += 1;
+                }
+            }
+            if kept == named {
+                (*this).keywords = ffi::Py_NewRef(keywords);
+            } else if kept > 0 {
+                let names = ffi::PyTuple_New(kept as ffi::Py_ssize_t);
+                if names.is_null() {
+                    for index in 0..kept {
+                        ffi::Py_DECREF(*(*this).args.add(nargs + index));
+                    }
+                    GreenCoroutine::release_positional(this);
+                    return false;
+                }
+                let others = (0..named).filter(|index| *index != position);
+                for (next, index) in others.enumerate() {
+                    let name = ffi::PyTuple_GET_ITEM(keywords, index as ffi::Py_ssize_t);
+                    ffi::PyTuple_SET_ITEM(names, next as ffi::Py_ssize_t, ffi::Py_NewRef(name));
+                }
+                (*this).keywords = names;
+            }
+            true
+        }
+    }
+
+    unsafe fn release_positional(this: *mut Self) {
+        // SAFETY: `nargs` positional references are held, from `args[1]` on.
+        unsafe {
+            for index in 0..(*this).nargs as usize {
+                ffi::Py_DECREF(*(*this).args.add(1 + index));
+            }
+            (*this).nargs = 0;
+        }
+    }
+
+    /// Drops function, arguments and their names. The function is kept when
+    /// the coroutine's name is still to be read from it.
+    pub(super) unsafe fn release_call(this: *mut Self) {
+        // SAFETY: the GIL is held. Fields are cleared before references are
+        // dropped, since dropping may run code that looks at this object.
+        unsafe {
+            if (*this).keywords.is_null() && (*this).args == Self::inline_args(this) {
+                while (*this).nargs > 0 {
+                    let index = (*this).nargs as usize;
+                    (*this).nargs -= 1;
+                    ffi::Py_DECREF((*this).inline_args[index]);
+                }
+            } else {
+                Self::release_many(this);
+            }
+            if (*this).qualname.is_null() {
+                let (mut name, mut qualname) = (ptr::null_mut(), ptr::null_mut());
+                if (*this).function.is_null()
+                    || thread_state::function_names(
+                        (*this).function,
+                        &raw mut name,
+                        &raw mut qualname,
+                    ) == 0
+                {
+                    return;
+                }
+                (*this).name = ffi::Py_NewRef(name);
+                (*this).qualname = ffi::Py_NewRef(qualname);
+            }
+            let function = core::mem::replace(&mut (*this).function, ptr::null_mut());
+            ffi::Py_XDECREF(function);
+        }
+    }
+
+    #[inline]
+    unsafe fn inline_args(this: *mut Self) -> *mut *mut PyObject {
+        // SAFETY: a place inside a live object.
+        unsafe { (&raw mut (*this).inline_args).cast() }
+    }
+
+    /// The general case of dropping arguments.
+    #[cold]
+    unsafe fn release_many(this: *mut Self) {
+        // SAFETY: as for `release_call`.
+        unsafe {
+            let args = (*this).args;
+            let inline = args == Self::inline_args(this);
+            let keywords = core::mem::replace(&mut (*this).keywords, ptr::null_mut());
+            let named = if keywords.is_null() {
+                0
+            } else {
+                ffi::PyTuple_GET_SIZE(keywords) as usize
+            };
+            let total = core::mem::replace(&mut (*this).nargs, 0) as usize + named;
+            let mut few = [ptr::null_mut(); 1 + INLINE_ARGS];
+            let taken: *mut *mut PyObject = if inline {
+                ptr::copy_nonoverlapping(args, few.as_mut_ptr(), 1 + total);
+                few.as_mut_ptr()
+            } else {
+                (*this).args = Self::inline_args(this);
+                args
+            };
+            for index in 1..=total {
+                ffi::Py_DECREF(*taken.add(index));
+            }
+            if !inline {
+                ffi::PyMem_Free(args.cast());
+            }
+            ffi::Py_XDECREF(keywords);
+        }
+    }
+
+    /// Calls the function, on whatever stack runs now.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held and the coroutine is running for the first time.
+    pub unsafe extern "C" fn call_function(this: *mut Self) -> *mut PyObject {
+        // SAFETY: function and arguments are held by the object until it ends;
+        // `args[0]` is the scratch slot that the offset flag promises.
+        unsafe {
+            ffi::PyObject_Vectorcall(
+                (*this).function,
+                (*this).args.add(1),
+                (*this).nargs as usize | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                (*this).keywords,
+            )
+        }
+    }
+}

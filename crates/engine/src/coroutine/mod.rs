@@ -1,0 +1,384 @@
+//! `GreenCoroutine`: what `async_def` returns. A native awaitable and a full
+//! `collections.abc.Coroutine`.
+//!
+//! The type is made with `PyType_FromSpec`, because a `#[pyclass]` has no
+//! `am_send` slot, and its entry points are raw `extern "C"` functions, because
+//! a `PyO3` trampoline must not stay open across a switch of stacks.
+
+mod await_iterator;
+mod class;
+mod collection;
+mod creation;
+mod inspection;
+mod protocol;
+mod spare;
+mod tables;
+
+use core::ptr;
+
+use pyo3::ffi::{self, PyObject, PyThreadState};
+
+use crate::activation::{self, Activation, AwaitRecord, Incoming, Outcome};
+use crate::eager;
+use crate::errors::{self, raise};
+use crate::runtime::{self, Runtime};
+
+pub use await_iterator::make_type as make_iterator_type;
+pub use class::make_type;
+pub use creation::async_def;
+
+/// Arguments up to this many lie in the object itself.
+const INLINE_ARGS: usize = 4;
+
+/// Where a coroutine is in its life.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum State {
+    /// Not begun: it has its function and arguments, and no stack.
+    Created,
+    /// It waits on its stack.
+    Suspended,
+    /// Its function runs now, or drives something that does.
+    Running,
+    /// It returned, raised, was closed or was given up.
+    Ended,
+}
+
+/// The object behind `async_def(fn, ...)`.
+#[repr(C)]
+pub struct GreenCoroutine {
+    ob_base: PyObject,
+    state: State,
+    assert_await_occurs: bool,
+    /// Whether its function ever called `await_`.
+    pub awaited: bool,
+    nargs: u32,
+    /// Valid while suspended or running on a stack of its own.
+    activation: *mut Activation,
+    /// The coroutine that awaits this one through the `await` statement on the
+    /// stack it may share, borrowed, only compared (`run_on_this_stack`).
+    awaiter: *mut PyObject,
+    function: *mut PyObject,
+    /// Names of the keyword arguments, which are the last of `args`, or null.
+    keywords: *mut PyObject,
+    /// `args[0]` is scratch space that the vectorcall protocol asks for; the
+    /// arguments follow. Points to `inline_args` or to memory of its own.
+    args: *mut *mut PyObject,
+    inline_args: [*mut PyObject; 1 + INLINE_ARGS],
+    name: *mut PyObject,
+    qualname: *mut PyObject,
+    origin: *mut PyObject,
+    weak_references: *mut PyObject,
+}
+
+/// Whether `object` is a `GreenCoroutine`.
+#[inline]
+pub fn check_exact(object: *mut PyObject) -> bool {
+    // SAFETY: `object` is live.
+    unsafe { ffi::Py_TYPE(object) == class::get() }
+}
+
+impl GreenCoroutine {
+    // ---- stepping -----------------------------------------------------------
+
+    /// One step: begin or resume with `value`, a borrowed reference.
+    #[inline]
+    unsafe fn send(this: *mut Self, value: *mut PyObject) -> Outcome {
+        // SAFETY: the GIL is held; `this` is held by the caller.
+        unsafe {
+            let thread = ffi::PyThreadState_Get();
+            match (*this).state {
+                State::Created => {
+                    if value != ffi::Py_None() {
+                        return Outcome::Ended(raise(
+                            ffi::PyExc_TypeError,
+                            c"can't send non-None value to a just-started coroutine",
+                        ));
+                    }
+                    Self::begin(this, thread)
+                }
+                State::Suspended => {
+                    Self::resume(this, thread, Incoming::Value(ffi::Py_NewRef(value)))
+                }
+                State::Running | State::Ended => Outcome::Ended(Self::refuse_step(this)),
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn begin(this: *mut Self, thread: *mut PyThreadState) -> Outcome {
+        // SAFETY: the GIL is held and the coroutine has not begun.
+        unsafe {
+            let started = Runtime::get_or_init().and_then(|runtime| {
+                runtime.unwind_abandoned();
+                Ok((runtime, activation::start(runtime, thread, this)?))
+            });
+            match started {
+                Ok((runtime, activation)) => {
+                    (*this).activation = activation;
+                    // Nobody reads what a function is begun with.
+                    Self::run(this, runtime, thread, Incoming::Value(ptr::null_mut()))
+                }
+                // The coroutine stays as it was and can be awaited again.
+                Err(error) => Outcome::Ended(errors::raise_no_stack(&error)),
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn resume(this: *mut Self, thread: *mut PyThreadState, incoming: Incoming) -> Outcome {
+        // SAFETY: the GIL is held and the coroutine is suspended.
+        unsafe {
+            let runtime = Runtime::get();
+            match runtime {
+                Some(runtime) if Activation::belongs_to((*this).activation, thread) => {
+                    Self::run(this, runtime, thread, incoming)
+                }
+                _ => {
+                    let (Incoming::Value(object) | Incoming::Exception(object)) = incoming;
+                    ffi::Py_DECREF(object);
+                    Outcome::Ended(errors::raise_wrong_thread(Self::qualname(this)))
+                }
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn run(
+        this: *mut Self,
+        runtime: &Runtime,
+        thread: *mut PyThreadState,
+        incoming: Incoming,
+    ) -> Outcome {
+        // SAFETY: the activation belongs to this thread and is not running.
+        unsafe {
+            (*this).state = State::Running;
+            eager::note_resumer((*this).activation, thread);
+            match Activation::resume((*this).activation, runtime, thread, incoming) {
+                Outcome::Yielded(value) => {
+                    (*this).state = State::Suspended;
+                    Outcome::Yielded(value)
+                }
+                Outcome::Ended(result) => {
+                    (*this).activation = ptr::null_mut();
+                    Outcome::Ended(Self::finish(this, result))
+                }
+            }
+        }
+    }
+
+    /// The function has ended with `result`, or with an exception if null.
+    #[inline]
+    unsafe fn finish(this: *mut Self, mut result: *mut PyObject) -> *mut PyObject {
+        // SAFETY: the GIL is held; an exception is set if `result` is null.
+        unsafe {
+            (*this).state = State::Ended;
+            if result.is_null() {
+                errors::replace_stop_iteration(|| Self::qualname(this));
+                // Releasing may run code that must not see the exception.
+                let exception = errors::take();
+                Self::release_call(this);
+                errors::restore(exception);
+            } else {
+                if (*this).assert_await_occurs && !(*this).awaited {
+                    ffi::Py_DECREF(result);
+                    result = errors::raise_no_await_occurred();
+                    return result;
+                }
+                Self::release_call(this);
+            }
+            result
+        }
+    }
+
+    /// Runs the function of a coroutine that is awaited on `stack` right on
+    /// that stack: there is nobody between the two who could see it suspend.
+    /// Either `args` or `awaiter` tells who awaits it (`AwaitRecord`).
+    unsafe fn run_on_this_stack(
+        this: *mut Self,
+        stack: *mut Activation,
+        args: *const *mut PyObject,
+        awaiter: *mut PyObject,
+    ) -> *mut PyObject {
+        // SAFETY: the GIL is held; `stack` runs now, and `this` has not begun
+        // and is held by the frame that awaits it.
+        unsafe {
+            (*this).state = State::Running;
+            let outer = core::mem::replace(&mut (*stack).innermost, this);
+            let record = AwaitRecord {
+                awaited: this.cast(),
+                args,
+                awaiter,
+                owned: 0,
+                outer: (*stack).awaits,
+            };
+            (*stack).awaits = &raw const record;
+            let result = Self::call_function(this);
+            (*stack).awaits = record.outer;
+            (*stack).innermost = outer;
+            Self::finish(this, result)
+        }
+    }
+
+    #[cold]
+    unsafe fn refuse_step(this: *mut Self) -> *mut PyObject {
+        // SAFETY: the GIL is held.
+        unsafe {
+            if (*this).state == State::Running {
+                raise(ffi::PyExc_ValueError, c"coroutine already executing")
+            } else {
+                raise(
+                    ffi::PyExc_RuntimeError,
+                    c"cannot reuse already awaited coroutine",
+                )
+            }
+        }
+    }
+
+    /// Throws `exception` (a new reference, an exception instance) in.
+    unsafe fn throw(this: *mut Self, exception: *mut PyObject) -> Outcome {
+        // SAFETY: the GIL is held; `this` is held by the caller.
+        unsafe {
+            match (*this).state {
+                State::Created => {
+                    (*this).state = State::Ended;
+                    Self::release_call(this);
+                    errors::restore(exception);
+                    errors::replace_stop_iteration(|| Self::qualname(this));
+                    Outcome::Ended(ptr::null_mut())
+                }
+                State::Suspended => Self::resume(
+                    this,
+                    ffi::PyThreadState_Get(),
+                    Incoming::Exception(exception),
+                ),
+                State::Running | State::Ended => {
+                    ffi::Py_DECREF(exception);
+                    Outcome::Ended(Self::refuse_step(this))
+                }
+            }
+        }
+    }
+
+    /// Ends the coroutine as `coroutine.close` does. False with an exception
+    /// set when it could not be ended, or ended with another exception.
+    pub unsafe fn close(this: *mut Self) -> bool {
+        // SAFETY: the GIL is held; `this` is held by the caller.
+        unsafe {
+            match (*this).state {
+                State::Created => {
+                    (*this).state = State::Ended;
+                    Self::release_call(this);
+                    true
+                }
+                State::Ended => true,
+                State::Running => {
+                    Self::refuse_step(this);
+                    false
+                }
+                State::Suspended => {
+                    let exit = ffi::PyObject_CallNoArgs(ffi::PyExc_GeneratorExit);
+                    if exit.is_null() {
+                        return false;
+                    }
+                    match Self::throw(this, exit) {
+                        Outcome::Yielded(value) => {
+                            ffi::Py_DECREF(value);
+                            raise(ffi::PyExc_RuntimeError, c"coroutine ignored GeneratorExit");
+                            false
+                        }
+                        Outcome::Ended(result) if !result.is_null() => {
+                            ffi::Py_DECREF(result);
+                            true
+                        }
+                        Outcome::Ended(_) => {
+                            let expected =
+                                ffi::PyErr_ExceptionMatches(ffi::PyExc_GeneratorExit) != 0;
+                            if expected {
+                                ffi::PyErr_Clear();
+                            }
+                            expected
+                        }
+                    }
+                }
+            }
+        }
+    }
+    // ---- being awaited -------------------------------------------------------
+
+    /// What `await_(this)` returns on `stack`: nobody can see the function
+    /// suspend there, so it runs on that stack.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, `stack` runs now, `this` is held by the caller.
+    #[inline]
+    pub unsafe fn await_here(
+        this: *mut Self,
+        stack: *mut Activation,
+        args: *const *mut PyObject,
+    ) -> *mut PyObject {
+        // SAFETY: as above.
+        unsafe {
+            match (*this).state {
+                State::Created => Self::run_on_this_stack(this, stack, args, ptr::null_mut()),
+                State::Suspended | State::Running => raise(
+                    ffi::PyExc_RuntimeError,
+                    c"coroutine is being awaited already",
+                ),
+                State::Ended => Self::refuse_step(this),
+            }
+        }
+    }
+    // ---- the end -----------------------------------------------------------------
+
+    /// Nobody holds the coroutine any more, but its function waits: unwind it
+    /// here, or on its own thread, or give it up and say so.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held; `this` is suspended and kept alive by the caller.
+    #[cold]
+    pub unsafe fn abandon(this: *mut Self) {
+        // SAFETY: the GIL is held; `this` is alive for the time of the call.
+        unsafe {
+            let activation = (*this).activation;
+            if !Activation::belongs_to(activation, ffi::PyThreadState_Get()) {
+                // Kept alive for its thread, or for ever.
+                ffi::Py_INCREF(this.cast());
+                if !runtime::post_abandoned((*activation).runtime, this) {
+                    Self::give_up(this, false);
+                    errors::warn_leaked(
+                        Self::qualname(this),
+                        c"function '%V' was abandoned while it waited, and the thread it waited on has ended: its finally blocks can't run and its native stack is leaked. Let functions end, or close them, before their thread ends.",
+                    );
+                }
+                return;
+            }
+            if Self::close(this) {
+                return;
+            }
+            if (*this).state == State::Suspended {
+                ffi::PyErr_Clear();
+                ffi::Py_INCREF(this.cast());
+                Self::give_up(this, true);
+                errors::warn_leaked(
+                    Self::qualname(this),
+                    c"function '%V' was abandoned and waits again after GeneratorExit: its native stack is leaked. Let GeneratorExit pass, or await the function to its end.",
+                );
+            } else {
+                ffi::PyErr_WriteUnraisable(this.cast());
+            }
+        }
+    }
+
+    unsafe fn give_up(this: *mut Self, same_thread: bool) {
+        // SAFETY: suspended. The frames on the stack borrow function and
+        // arguments from this object, which the caller has leaked.
+        unsafe {
+            Activation::leak((*this).activation, same_thread);
+            (*this).activation = ptr::null_mut();
+            (*this).state = State::Ended;
+        }
+    }
+}
