@@ -243,6 +243,22 @@ def test_an_exception_thrown_in_gets_the_one_being_handled_as_context() -> None:
     assert repr(caught.value.__context__) == "KeyError('being handled')"
 
 
+def test_an_exception_thrown_in_does_not_get_the_drivers_as_context() -> None:
+    """As natively: what the driver handles is not why the function failed."""
+
+    async def native() -> None:
+        await suspend()
+
+    for coro in (native(), async_def(lambda: await_(suspend()))):
+        coro.send(None)
+        try:
+            raise OSError("the driver's")
+        except OSError:
+            with pytest.raises(ValueError, match="thrown") as caught:
+                coro.throw(ValueError("thrown"))
+        assert caught.value.__context__ is None
+
+
 # --- the exception being handled ---------------------------------------------
 
 

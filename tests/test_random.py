@@ -68,8 +68,22 @@ def program(rng: random.Random, depth: int = 0) -> list[Step]:
 Log = list[object]
 
 
+# Whether the step that runs now was begun by `throw`. CPython then leaves out the
+# handlers of the coroutines in between, so there is nothing to compare.
+thrown_into = False
+
+
 def handled() -> str:
-    return repr(sys.exc_info()[1])
+    return "unknown" if thrown_into else repr(sys.exc_info()[1])
+
+
+def described(error: BaseException) -> tuple[str, ...]:
+    """With what it was raised under, unless that was during a throw.
+
+    CPython also overwrites the `__context__` of the thrown exception itself at every
+    coroutine that handles one; a green stack has only the innermost.
+    """
+    return (repr(error),) if thrown_into else (repr(error), repr(error.__context__))
 
 
 # --- natively: the model -----------------------------------------------------
@@ -94,7 +108,7 @@ async def native(steps: list[Step], log: Log) -> int:
                 try:
                     total += await native(step.children, log)
                 except Expected as error:
-                    log.append(("caught", repr(error), repr(error.__context__)))
+                    log.append(("caught", *described(error)))
             case "finally":
                 try:
                     total += await native(step.children, log)
@@ -143,7 +157,7 @@ def green(steps: list[Step], log: Log) -> int:
                 try:
                     total += green(step.children, log)
                 except Expected as error:
-                    log.append(("caught", repr(error), repr(error.__context__)))
+                    log.append(("caught", *described(error)))
             case "finally":
                 try:
                     total += green(step.children, log)
@@ -202,6 +216,7 @@ def in_context(steps: list[Step], log: Log) -> int:
 
 def drive(make: Any, seed: int, trees: list[list[Step]]) -> list[Log]:
     """Interleave all trees; every choice is a function of the seed alone."""
+    global thrown_into
     rng = random.Random(seed)
     logs: list[Log] = [[] for _ in trees]
     running = {n: make(tree, logs[n]) for n, tree in enumerate(trees)}
@@ -213,10 +228,13 @@ def drive(make: Any, seed: int, trees: list[list[Step]]) -> list[Log]:
         action = rng.choices(["send", "throw", "close", "drop"], [20, 2, 0.7, 0.3])[0]
         answer = rng.randrange(100) if n in started else None
         started.add(n)
+        thrown_into = action == "throw"
         under_handler = rng.random() < 0.3
         try:
             if action == "drop":
-                del coro, running[n]
+                # It is unwound in its context, as all its steps were.
+                del coro
+                contexts[n].run(running.__delitem__, n)
                 log.append("dropped")
                 continue
             if under_handler:
@@ -233,7 +251,7 @@ def drive(make: Any, seed: int, trees: list[list[Step]]) -> list[Log]:
             log.append(("returned", end.value))
             del running[n]
         except (Expected, RuntimeError) as error:
-            log.append(("raised", repr(error), repr(error.__context__)))
+            log.append(("raised", *described(error)))
             del running[n]
         log.append(("driver handles", handled()))
     return logs

@@ -2,8 +2,8 @@
 
 The engine saves and restores private fields of CPython's thread state. Their set and their meaning
 change with every minor version, so a version is either known or refused. This module imports
-nothing but `sys`: it must work, and say what is wrong, on interpreters that nothing else here
-supports.
+nothing but `sys` before that is settled: it must work, and say what is wrong, on interpreters that
+nothing else here supports.
 """
 
 import sys
@@ -16,8 +16,8 @@ def check() -> None:
     """Refuses an interpreter that the engine does not know.
 
     Raises:
-        ImportError: The interpreter is not CPython, its version is not known, or it is a
-            free-threaded build. The text names which, and what to use instead.
+        ImportError: The interpreter is not CPython, its version is not known, it is a
+            free-threaded build, or a sub-interpreter. The text names which, and what to use instead.
     """
     supported = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)
     if sys.implementation.name != "cpython":
@@ -42,3 +42,6 @@ def check() -> None:
             f"verdigris needs the GIL, and this CPython {version} is a free-threaded build. "
             f"Use the default build (python{version}, not python{version}t)."
         )
+    from verdigris import _engine
+
+    _engine._check_interpreter()

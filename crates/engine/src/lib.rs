@@ -51,7 +51,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.delattr("__all__")
 }
 
-struct Functions([ffi::PyMethodDef; 5]);
+struct Functions([ffi::PyMethodDef; 6]);
 // SAFETY: written here and only read by CPython.
 unsafe impl Sync for Functions {}
 
@@ -82,8 +82,31 @@ static FUNCTIONS: Functions = Functions([
         ml_flags: ffi::METH_O,
         ml_doc: c"_register_decorator(decorator, /)\n--\n\nSet what await_() calls with an object that is not awaitable: it wraps an\nasync function, or returns NotImplemented.".as_ptr(),
     },
+    ffi::PyMethodDef {
+        ml_name: c"_check_interpreter".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunction: check_interpreter,
+        },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: c"_check_interpreter()\n--\n\nRaise ImportError in a sub-interpreter.".as_ptr(),
+    },
     ffi::PyMethodDef::zeroed(),
 ]);
+
+/// `_check_interpreter()`: a module that is loaded already is handed to a
+/// sub-interpreter without asking, so the package asks.
+unsafe extern "C" fn check_interpreter(
+    _module: *mut ffi::PyObject,
+    _: *mut ffi::PyObject,
+) -> *mut ffi::PyObject {
+    // SAFETY: called by CPython with the GIL held.
+    unsafe {
+        if thread_state::check_interpreter() < 0 {
+            return core::ptr::null_mut();
+        }
+        ffi::Py_NewRef(ffi::Py_None())
+    }
+}
 
 /// Return the state of the calling thread's pool of native stacks.
 ///

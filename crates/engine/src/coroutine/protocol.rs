@@ -183,7 +183,8 @@ pub static METHODS: Table<[ffi::PyMethodDef; 6]> = Table([
         c"throw($self, type, value=None, traceback=None, /)\n--\n\nRaise an exception where it waits; return what it yields next or raise StopIteration."),
     method(c"close", ffi::PyMethodDefPointer { PyCFunction: method_close }, ffi::METH_NOARGS,
         c"close($self, /)\n--\n\nRaise GeneratorExit where it waits, and let it end."),
-    method(c"__await__", ffi::PyMethodDefPointer { PyCFunction: method_await }, ffi::METH_NOARGS,
+    method(c"__await__", ffi::PyMethodDefPointer { PyCFunction: method_await },
+        ffi::METH_NOARGS | ffi::METH_COEXIST, // in place of the slot's wrapper
         c"__await__($self, /)\n--\n\nReturn an iterator to be used in an await expression."),
     method(c"__class_getitem__", ffi::PyMethodDefPointer { PyCFunction: ffi::Py_GenericAlias },
         ffi::METH_O | ffi::METH_CLASS, c"GreenCoroutine[T] for annotations."),

@@ -27,6 +27,8 @@ impl DriverState {
 unsafe extern "C" {
     #[link_name = "vg_init"]
     pub fn init() -> c_int;
+    #[link_name = "vg_check_interpreter"]
+    pub fn check_interpreter() -> c_int;
     #[link_name = "vg_runtime"]
     pub fn runtime() -> *const core::ffi::c_void;
     #[link_name = "vg_set_runtime"]

@@ -36,10 +36,27 @@
 /* The code object of base frames on 3.11 and 3.12, where each frame needs one. */
 static PyObject *base_code;
 
+/* Sub-interpreters share the process-wide types of this module, which belong to
+ * the main one. Returns 0, or -1 with ImportError set. */
+int vg_check_interpreter(void)
+{
+    if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
+        return 0;
+    }
+    PyErr_SetString(PyExc_ImportError,
+                    "verdigris works in the main interpreter only, and this is a "
+                    "sub-interpreter; run this code in the main one, or in a process "
+                    "of its own");
+    return -1;
+}
+
 /* Checks what the offsets in this build promise against the running
  * interpreter, once, at import. Returns 0, or -1 with ImportError set. */
 int vg_init(void)
 {
+    if (vg_check_interpreter() < 0) {
+        return -1;
+    }
     base_code = (PyObject *)PyCode_NewEmpty("<verdigris>", "async_def", 0);
     if (base_code == NULL) {
         return -1;
