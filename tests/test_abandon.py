@@ -208,8 +208,8 @@ def test_a_cycle_of_functions_never_started_is_collected() -> None:
     coro = async_def(f, box)
     box.extend([coro, thing])
     del thing
+    del coro, box
     with pytest.warns(RuntimeWarning, match="never awaited"):
-        del coro, box
         gc.collect()
     assert refs[0]() is None
 

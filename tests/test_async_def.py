@@ -553,6 +553,18 @@ def test_assert_await_occurs_looks_at_its_own_function_only() -> None:
         finish(async_def(outer, assert_await_occurs=True))
 
 
+def test_assert_await_occurs_of_a_nested_function() -> None:
+    """Its own waits count, those of the function that awaits it do not."""
+
+    def outer(inner: Any) -> Any:
+        await_(value(1))
+        return await_(async_def(inner, assert_await_occurs=True))
+
+    with pytest.raises(verdigris.NoAwaitOccurred):
+        finish(async_def(outer, dict))
+    assert finish(async_def(outer, wait_once)) is None
+
+
 def test_assert_await_occurs_does_not_hide_the_functions_own_error() -> None:
     with pytest.raises(TypeError, match="missing 1 required"):
         finish(async_def(double, assert_await_occurs=True))

@@ -138,9 +138,7 @@ def test_contextvars(aio: Any) -> None:
         return await async_def(inner, val)
 
     async def main() -> set[int]:
-        return {
-            await coro for coro in asyncio.as_completed([task(i) for i in range(concurrency)])
-        }
+        return {await coro for coro in asyncio.as_completed([task(i) for i in range(concurrency)])}
 
     assert aio.run(main) == set(range(concurrency * 2, concurrency * 3))
 

@@ -138,15 +138,17 @@ def test_a_timeout_inside_the_function(loop: Any) -> None:
     """The block's own task must be right for the deadline to hit this function."""
 
     def f() -> str:
-        deadline = loop.deadline(0.01)
+        with pytest.raises(loop.timed_out):
+            within(loop.deadline(0.01))
+        return await_(loop_value(loop, "went on"))
+
+    def within(deadline: Any) -> None:
         await_(deadline.__aenter__())
         try:
             await_(loop.sleep(10))
         except BaseException as error:
-            with pytest.raises(loop.timed_out):
-                if await_(deadline.__aexit__(type(error), error, error.__traceback__)) is not True:
-                    raise
-        return await_(loop_value(loop, "went on"))
+            if not await_(deadline.__aexit__(type(error), error, error.__traceback__)):
+                raise
 
     assert loop.run(async_def, f) == "went on"
 

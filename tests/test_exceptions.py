@@ -225,7 +225,7 @@ def test_context_and_cause_are_those_of_native_code() -> None:
         return []
 
     native = under_a_handler(body_native())
-    assert "KeyError('first')" in native and "OSError(\"the driver's\")" in native
+    assert "KeyError('first')" in native and 'OSError("the driver\'s")' in native
     assert under_a_handler(async_def(body_sync, lambda: await_(suspend()))) == native
 
 
@@ -385,7 +385,7 @@ def test_nested_drivers_link_through() -> None:
                 coro.send(None)
         return end.value.value
 
-    assert finish(async_def(outer)) == ["KeyError(\"outer's\")", "ValueError(\"outer's second\")"]
+    assert finish(async_def(outer)) == ['KeyError("outer\'s")', 'ValueError("outer\'s second")']
 
 
 # --- exceptions with a meaning to the protocol -------------------------------
@@ -402,6 +402,9 @@ def test_stop_iteration_becomes_a_runtime_error_as_in_a_coroutine(loop: Any) -> 
     for waits in (False, True):
         with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
             loop.run(async_def, f, waits)
+        assert caught.value.__cause__ is stop
+        with pytest.raises(RuntimeError, match="raised StopIteration") as caught:
+            loop.run(async_def, lambda waits=waits: await_(async_def(f, waits)))
         assert caught.value.__cause__ is stop
 
 

@@ -5,6 +5,7 @@ Run by tests/test_abandon.py; prints what the test looks for.
 
 import asyncio
 import atexit
+import contextlib
 import gc
 import sys
 
@@ -22,10 +23,8 @@ def waits(name="finally"):
 
 def refuses():
     while True:
-        try:
+        with contextlib.suppress(GeneratorExit):
             await_(suspend())
-        except GeneratorExit:
-            pass
 
 
 def refused():

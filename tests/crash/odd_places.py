@@ -161,7 +161,6 @@ def finish_with(coro, answer):
 
 def in_import():
     """A module that waits while it is imported."""
-    import importlib.util
     import tempfile
 
     with tempfile.TemporaryDirectory() as directory:
@@ -243,7 +242,6 @@ def sys_settrace_function_that_waits():
     def tracer(frame, event, arg):
         if event == "call" and frame.f_code.co_name == "traced":
             log.append(attempt())
-        return None
 
     def traced():
         return "traced"

@@ -170,6 +170,16 @@ impl Activation {
         unsafe { (*this).thread == thread_state::thread_id(thread) }
     }
 
+    /// Whether the thread this stack belongs to still exists.
+    ///
+    /// # Safety
+    ///
+    /// `this` is live and the GIL is held.
+    pub unsafe fn thread_lives(this: *mut Self) -> bool {
+        // SAFETY: by contract.
+        unsafe { thread_state::thread_lives((*this).thread) != 0 }
+    }
+
     /// Lets the function run until it waits again or ends. When it ends, the
     /// stack goes back to the pool and `this` must not be used any more.
     ///

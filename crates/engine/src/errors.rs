@@ -11,6 +11,8 @@ use std::ffi::CString;
 use pyo3::ffi::{self, PyObject};
 use verdigris_fiber::StackError;
 
+use crate::thread_state;
+
 static mut NO_AWAIT_CONTEXT: *mut PyObject = ptr::null_mut();
 static mut NO_AWAIT_OCCURRED: *mut PyObject = ptr::null_mut();
 
@@ -115,14 +117,19 @@ pub unsafe fn restore(exception: *mut PyObject) {
     }
 }
 
-/// Raises `exception` (a new reference) here: chained to what is being handled.
+/// Raises `exception` (a new reference) here, as a coroutine raises what is
+/// thrown in: chained to what this code is handling, but not to what its driver
+/// is.
 ///
 /// # Safety
 ///
 /// The GIL is held.
 pub unsafe fn raise_here(exception: *mut PyObject) {
-    // SAFETY: by contract. PyErr_SetObject keeps the traceback of an instance.
+    // SAFETY: by contract. PyErr_SetObject chains, and keeps the traceback.
     unsafe {
+        if thread_state::is_handling(ffi::PyThreadState_Get()) == 0 {
+            return restore(exception);
+        }
         ffi::PyErr_SetObject(ffi::Py_TYPE(exception).cast(), exception);
         ffi::Py_DECREF(exception);
     }

@@ -5,6 +5,7 @@
 //! through its [`Mailbox`], which outlives it.
 
 use core::cell::Cell;
+use core::ffi::{c_int, c_void};
 use core::ptr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -43,7 +44,35 @@ pub fn post_abandoned(runtime: u64, coroutine: *mut GreenCoroutine) -> bool {
         .iter()
         .find(|(id, _)| *id == runtime)
         .map(|(_, mailbox)| Arc::clone(mailbox));
-    found.is_some_and(|mailbox| mailbox.post(coroutine))
+    let posted = found.is_some_and(|mailbox| mailbox.post(coroutine));
+    if posted {
+        // Others look when they next use the engine; the main thread can be asked.
+        ask_main_thread();
+    }
+    posted
+}
+
+/// What was in the mailboxes of threads when they ended.
+static ORPHANS: Mutex<Vec<Abandoned>> = Mutex::new(Vec::new());
+
+/// Has the main thread run [`look_around`] soon. Works without the GIL. A full
+/// queue means that it is about to look anyway.
+fn ask_main_thread() {
+    // SAFETY: has no preconditions; the function below takes no argument.
+    unsafe { pyo3::ffi::Py_AddPendingCall(Some(look_around), ptr::null_mut()) };
+}
+
+/// Runs on the main thread: unwinds what belongs to it, and says what was lost.
+unsafe extern "C" fn look_around(_: *mut c_void) -> c_int {
+    if let Some(runtime) = Runtime::get() {
+        runtime.unwind_abandoned();
+    }
+    let orphans = core::mem::take(&mut *ORPHANS.lock().unwrap_or_else(PoisonError::into_inner));
+    for Abandoned(coroutine) in orphans {
+        // SAFETY: the GIL is held; the reference was posted and is given away.
+        unsafe { GreenCoroutine::leak_with_its_thread(coroutine) };
+    }
+    0
 }
 
 /// Where other threads leave suspended functions that only this thread may unwind.
@@ -104,8 +133,14 @@ impl Drop for Runtime {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         state.open = false;
-        // The references leak with the stacks; the GIL is not held here.
-        state.abandoned.clear();
+        if !state.abandoned.is_empty() {
+            // The GIL is not held here, so another thread must speak of them.
+            ORPHANS
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .append(&mut state.abandoned);
+            ask_main_thread();
+        }
     }
 }
 

@@ -346,12 +346,9 @@ impl GreenCoroutine {
             if !Activation::belongs_to(activation, ffi::PyThreadState_Get()) {
                 // Kept alive for its thread, or for ever.
                 ffi::Py_INCREF(this.cast());
-                if !runtime::post_abandoned((*activation).runtime, this) {
-                    Self::give_up(this, false);
-                    errors::warn_leaked(
-                        Self::qualname(this),
-                        c"function '%V' was abandoned while it waited, and the thread it waited on has ended: its finally blocks can't run and its native stack is leaked. Let functions end, or close them, before their thread ends.",
-                    );
+                let thread_lives = Activation::thread_lives(activation);
+                if !(thread_lives && runtime::post_abandoned((*activation).runtime, this)) {
+                    Self::leak_with_its_thread(this);
                 }
                 return;
             }
@@ -369,6 +366,22 @@ impl GreenCoroutine {
             } else {
                 ffi::PyErr_WriteUnraisable(this.cast());
             }
+        }
+    }
+
+    /// Gives up a function whose thread has ended. Takes the reference.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held and the coroutine is suspended.
+    pub unsafe fn leak_with_its_thread(this: *mut Self) {
+        // SAFETY: by contract; the pool is the ended thread's and not touched.
+        unsafe {
+            Self::give_up(this, false);
+            errors::warn_leaked(
+                Self::qualname(this),
+                c"function '%V' was abandoned while it waited, and the thread it waited on has ended: its finally blocks can't run and its native stack is leaked. Let functions end, or close them, before their thread ends.",
+            );
         }
     }
 

@@ -35,6 +35,10 @@ unsafe extern "C" {
     pub fn set_runtime(runtime: *const core::ffi::c_void);
     #[link_name = "vg_thread_id"]
     pub fn thread_id(thread: *mut PyThreadState) -> u64;
+    #[link_name = "vg_thread_lives"]
+    pub fn thread_lives(id: u64) -> c_int;
+    #[link_name = "vg_is_handling"]
+    pub fn is_handling(thread: *mut PyThreadState) -> c_int;
     #[link_name = "vg_origin_depth"]
     pub fn origin_depth(thread: *mut PyThreadState) -> c_int;
 

@@ -102,6 +102,25 @@ uint64_t vg_thread_id(PyThreadState *ts)
     return ts->id;
 }
 
+/* Whether the thread state with this id still exists. Asked with the GIL held,
+ * without which no thread state goes away. */
+int vg_thread_lives(uint64_t id)
+{
+    PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+    while (ts != NULL && ts->id != id) {
+        ts = PyThreadState_Next(ts);
+    }
+    return ts != NULL;
+}
+
+/* Whether the code that runs now is inside an except block on its own stack or
+ * in its own generator: what a thrown exception is chained to. */
+int vg_is_handling(PyThreadState *ts)
+{
+    PyObject *handled = ts->exc_info->exc_value;
+    return handled != NULL && handled != Py_None;
+}
+
 int vg_origin_depth(PyThreadState *ts)
 {
     return ts->coroutine_origin_tracking_depth;
@@ -370,6 +389,8 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
 /* Drops what a stack still holds after its function has ended. */
 void vg_stack_finish(vg_stack *s)
 {
+    /* Leaving an except block restores "nothing is handled" as None, counted. */
+    Py_CLEAR(s->exc_bottom.exc_value);
     s->context_outermost = NULL;
     Py_CLEAR(s->context);
 #if PY_VERSION_HEX >= 0x030e0000
