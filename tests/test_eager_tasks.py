@@ -20,6 +20,24 @@ async def eagerly(coro: Any) -> Any:
     return await coro
 
 
+@pytest.fixture(autouse=True)
+def the_loop_and_the_factory_agree(aio: Any) -> None:
+    """uvloop 0.22+ passes `eager_start` on, which factories take from 3.13.3 on."""
+
+    async def probe() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
+        nothing = asyncio.sleep(0)
+        try:
+            await asyncio.create_task(nothing)
+        except TypeError as error:
+            nothing.close()
+            asyncio.get_running_loop().set_task_factory(None)
+            pytest.skip(f"this {aio.name} and this asyncio have no eager tasks: {error}")
+        asyncio.get_running_loop().set_task_factory(None)
+
+    aio.run(probe)
+
+
 def test_a_function_that_never_suspends_is_done_at_once(aio: Any) -> None:
     async def main() -> object:
         task = asyncio.create_task(async_def(lambda: await_(value("at once"))))

@@ -63,7 +63,7 @@ fn ask_main_thread() {
 }
 
 /// Runs on the main thread: unwinds what belongs to it, and says what was lost.
-unsafe extern "C" fn look_around(_: *mut c_void) -> c_int {
+extern "C" fn look_around(_: *mut c_void) -> c_int {
     if let Some(runtime) = Runtime::get() {
         runtime.unwind_abandoned();
     }
