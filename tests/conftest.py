@@ -251,7 +251,7 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
             [sys.executable, "-X", "faulthandler", *options, *code, *map(str, args)],
             capture_output=True,
             text=True,
-            timeout=300,
+            timeout=120,
             env={**os.environ, "PYTHONPATH": python_path()},
         )
         if check and done.returncode != 0:

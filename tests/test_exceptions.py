@@ -95,10 +95,15 @@ def test_sigint_inside_a_busy_function() -> None:
         for _ in range(1000):
             pass
 
-    coro = async_def(f)
-    coro.send(None)
-    with pytest.raises(KeyboardInterrupt):
+    # A shell starts what it puts in the background with SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        coro = async_def(f)
         coro.send(None)
+        with pytest.raises(KeyboardInterrupt):
+            coro.send(None)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert coro.cr_frame is None
 
 

@@ -213,14 +213,14 @@ def fork_in_a_thread():
             coro.send(None)
         box.extend(held)
         ready.set()
-        done.wait()
+        done.wait(30)
         for coro in held:
             coro.close()
 
     box = []
     thread = threading.Thread(target=body)
     thread.start()
-    ready.wait()
+    ready.wait(30)
     import warnings
 
     warnings.simplefilter("ignore")
@@ -260,11 +260,14 @@ def sys_settrace_function_that_waits():
 
 
 def keyboard_interrupt_of_a_real_signal():
+    # A shell starts what it puts in the background with SIGINT ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
     def green():
         await_(asyncio.sleep(0))
         os.kill(os.getpid(), signal.SIGINT)
         try:
-            while True:
+            for _ in range(10_000):
                 sum(range(100))
                 await_(asyncio.sleep(0))
         finally:

@@ -134,7 +134,7 @@ def daemon_thread_at_exit():
             coro.close()
 
     threading.Thread(target=body, daemon=True).start()
-    ready.wait()
+    ready.wait(30)
     print("leaving", flush=True)
 
 
@@ -146,7 +146,7 @@ def dropped_by_another_thread():
     def owner():
         box.append(started(log))
         held.set()
-        dropped.wait()
+        dropped.wait(30)
         for _ in range(1000):
             coro = async_def(lambda: await_(suspend()))
             coro.send(None)
@@ -159,7 +159,7 @@ def dropped_by_another_thread():
     warnings.simplefilter("always")
     thread = threading.Thread(target=owner)
     thread.start()
-    held.wait()
+    held.wait(30)
     box.clear()
     gc.collect()
     dropped.set()
@@ -180,7 +180,7 @@ def resumed_elsewhere_while_its_thread_lives():
         coro = started()
         box.append(coro)
         ready.set()
-        go.wait()
+        go.wait(30)
         try:
             coro.send("answer")
         except StopIteration as end:
@@ -189,7 +189,7 @@ def resumed_elsewhere_while_its_thread_lives():
 
     ready = threading.Event()
     threading.Thread(target=owner).start()
-    ready.wait()
+    ready.wait(30)
     for attempt in (lambda: box[0].send("stolen"), lambda: box[0].throw(KeyError())):
         try:
             attempt()
@@ -199,7 +199,7 @@ def resumed_elsewhere_while_its_thread_lives():
             raise AssertionError("a stack moved to another thread")
     # Refused without harm: at home it goes on.
     go.set()
-    done.wait()
+    done.wait(30)
     print(box[1])
 
 

@@ -85,7 +85,7 @@ pub struct Activation {
     suspender: *const Suspender<(), ()>,
     /// The coroutine object this stack was started for. It outlives the
     /// activation: whoever resumes it holds it, and finalizing it ends this.
-    coroutine: *mut GreenCoroutine,
+    pub coroutine: *mut GreenCoroutine,
     /// The coroutine whose function runs innermost on this stack: `coroutine`,
     /// or one that was started by an await on this stack and shares it.
     pub innermost: *mut GreenCoroutine,
@@ -100,6 +100,8 @@ pub struct Activation {
     thread: u64,
     /// The runtime of the thread this stack belongs to.
     pub runtime: u64,
+    /// How often it was resumed.
+    pub steps: u32,
     /// The task that resumed this stack, borrowed, or null (`eager`).
     pub resumer: *mut PyObject,
 }
@@ -146,6 +148,7 @@ pub unsafe fn start(
         (*this).thread = thread_state::thread_id(thread);
         (*this).runtime = runtime.id;
         (*this).resumer = ptr::null_mut();
+        (*this).steps = 0;
         (*this).fiber.write(Fiber::new(
             stack,
             move |suspender: &Suspender<(), ()>, ()| {
@@ -203,6 +206,7 @@ impl Activation {
         // A Rust panic can't cross: the functions below are `extern "C"`.
         unsafe {
             (*this).incoming.write(incoming);
+            (*this).steps = (*this).steps.wrapping_add(1);
             (*this).driver = runtime.current.replace(this);
             thread_state::enter(thread, &raw mut (*this).state, driver.as_mut_ptr());
             let step = (*this).fiber.assume_init_mut().resume(());

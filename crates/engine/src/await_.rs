@@ -35,9 +35,14 @@ pub unsafe extern "C" fn register_decorator(
 
 /// `can_await()`.
 pub unsafe extern "C" fn can_await(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    let can = Runtime::get().is_some_and(|runtime| !runtime.current.get().is_null());
-    // SAFETY: called by CPython with the GIL held.
-    unsafe { ffi::PyBool_FromLong(can.into()) }
+    // SAFETY: called by CPython with the GIL held; a current stack is live.
+    unsafe {
+        let can = Runtime::get().is_some_and(|runtime| {
+            let stack = runtime.current.get();
+            !stack.is_null() && !eager::is_foreign_step(stack, ffi::PyThreadState_Get())
+        });
+        ffi::PyBool_FromLong(can.into())
+    }
 }
 
 /// `await_(awaitable, /)`.
@@ -120,7 +125,7 @@ unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObjec
             if eager::is_foreign_step(stack, ffi::PyThreadState_Get()) {
                 ffi::Py_DECREF(result);
                 close(iterator);
-                return no_context::raise_in_eager_task();
+                return no_context::raise();
             }
             status = match Activation::suspend(stack, result) {
                 Incoming::Value(value) => {
@@ -128,7 +133,7 @@ unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObjec
                     ffi::Py_DECREF(value);
                     status
                 }
-                Incoming::Exception(exception) => throw(iterator, exception, &mut result),
+                Incoming::Exception(exception) => throw(stack, iterator, exception, &mut result),
             };
         }
     }
@@ -138,6 +143,7 @@ unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObjec
 /// statement would: `GeneratorExit` closes it, anything else goes to its `throw`.
 #[cold]
 unsafe fn throw(
+    stack: *mut Activation,
     iterator: *mut PyObject,
     exception: *mut PyObject,
     result: &mut *mut PyObject,
@@ -162,6 +168,7 @@ unsafe fn throw(
             }
             return PySendResult::PYGEN_ERROR;
         }
+        let steps = (*stack).steps;
         *result = ffi::PyObject_CallOneArg(method, exception);
         ffi::Py_DECREF(method);
         ffi::Py_DECREF(exception);
@@ -172,8 +179,12 @@ unsafe fn throw(
         if !result.is_null() {
             return PySendResult::PYGEN_RETURN;
         }
-        // Raised on this line: chained to what is being handled around it.
-        errors::raise_here(errors::take());
+        // Raised on this line: chained to what is being handled around it. If the
+        // stack was suspended meanwhile, `throw` was survived, and this is the
+        // exception of a later step.
+        if (*stack).steps == steps {
+            errors::raise_here(errors::take());
+        }
         PySendResult::PYGEN_ERROR
     }
 }

@@ -16,29 +16,18 @@ const CO_ASYNC_GENERATOR: i32 = 0x200;
 /// The GIL is held.
 #[cold]
 pub unsafe fn raise() -> *mut PyObject {
-    // SAFETY: the GIL is held, which is all a token stands for. Nothing below
-    // switches stacks.
-    let py = unsafe { Python::assume_attached() };
-    let text = describe(py).unwrap_or_else(|error| {
-        error.restore(py);
-        // SAFETY: as above. Looking around failed; the plain cause remains.
-        unsafe { ffi::PyErr_Clear() };
-        "await_() has nothing to wait in; run the function through `await async_def(fn, ...)`"
-            .to_owned()
+    // Counted by PyO3, so that what it drops here is dropped at once. Nothing
+    // below switches stacks.
+    let text = Python::attach(|py| {
+        describe(py).unwrap_or_else(|_| {
+            // Looking around failed; the plain cause remains.
+            "await_() has nothing to wait in; run the function through \
+             `await async_def(fn, ...)`"
+                .to_owned()
+        })
     });
     // SAFETY: the GIL is held.
     unsafe { errors::raise_no_await_context(text) }
-}
-
-/// Raises `NoAwaitContext` in an eager task; returns null.
-///
-/// # Safety
-///
-/// The GIL is held.
-#[cold]
-pub unsafe fn raise_in_eager_task() -> *mut PyObject {
-    // SAFETY: the GIL is held.
-    unsafe { raise() }
 }
 
 /// A Python frame, as far as the message needs it.
@@ -53,9 +42,8 @@ fn describe(py: Python<'_>) -> PyResult<String> {
     let places = call_stack(py)?;
     let entered = places.iter().position(|place| place.is_async);
     if !loop_is_running(py)? {
-        let hint = match places.last() {
-            Some(place) if place.function != "<module>" => place.function.as_str(),
-            _ if places.len() > 1 => places[places.len() - 2].function.as_str(),
+        let hint = match places.first() {
+            Some(place) if !place.function.starts_with('<') => place.function.as_str(),
             _ => "fn",
         };
         return Ok(format!(

@@ -83,13 +83,27 @@ impl GreenCoroutine {
         }
     }
 
+    /// The state as others see it: a function that shares the stack of one that
+    /// waits is waiting too.
+    unsafe fn seen_state(this: *mut Self) -> State {
+        // SAFETY: the GIL is held; while running, the stack and the coroutine it
+        // was started for are live.
+        unsafe {
+            let stack = (*this).activation;
+            if (*this).state == State::Running && !stack.is_null() {
+                return (*(*stack).coroutine).state;
+            }
+            (*this).state
+        }
+    }
+
     /// The innermost Python frame: while suspended, the line that waits, whose
     /// `f_back` walks the whole stack.
     unsafe fn frame(this: *mut Self) -> *mut PyObject {
         // SAFETY: the GIL is held.
         unsafe {
             let thread = ffi::PyThreadState_Get();
-            let found = match (*this).state {
+            let found = match Self::seen_state(this) {
                 State::Created => return thread_state::unstarted_frame(thread, (*this).function),
                 State::Ended => ptr::null_mut(),
                 State::Suspended => Activation::suspended_frame((*this).activation, thread),
@@ -103,7 +117,7 @@ impl GreenCoroutine {
     }
 
     /// The innermost frame of a running function, or null: it runs on another
-    /// thread, or shares the stack of the coroutine that awaits it.
+    /// thread.
     unsafe fn running_frame(this: *mut Self, thread: *mut PyThreadState) -> *mut PyObject {
         // SAFETY: the GIL is held; the chain of drivers is this thread's.
         unsafe {
@@ -144,14 +158,16 @@ unsafe fn read_text(object: *mut PyObject, attribute: &CStr) -> *mut PyObject {
 unsafe extern "C" fn get_running(this: *mut PyObject, _: *mut c_void) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and a live object.
     unsafe {
-        ffi::PyBool_FromLong(((*this.cast::<GreenCoroutine>()).state == State::Running).into())
+        let running = GreenCoroutine::seen_state(this.cast()) == State::Running;
+        ffi::PyBool_FromLong(running.into())
     }
 }
 
 unsafe extern "C" fn get_suspended(this: *mut PyObject, _: *mut c_void) -> *mut PyObject {
     // SAFETY: as above.
     unsafe {
-        ffi::PyBool_FromLong(((*this.cast::<GreenCoroutine>()).state == State::Suspended).into())
+        let suspended = GreenCoroutine::seen_state(this.cast()) == State::Suspended;
+        ffi::PyBool_FromLong(suspended.into())
     }
 }
 
@@ -166,7 +182,7 @@ unsafe extern "C" fn get_code(this: *mut PyObject, _: *mut c_void) -> *mut PyObj
     // SAFETY: as above.
     unsafe {
         let coroutine: *mut GreenCoroutine = this.cast();
-        if (*coroutine).state == State::Suspended {
+        if GreenCoroutine::seen_state(coroutine) == State::Suspended {
             let thread = ffi::PyThreadState_Get();
             let frame = Activation::suspended_frame((*coroutine).activation, thread);
             if !frame.is_null() {
@@ -193,7 +209,7 @@ unsafe extern "C" fn get_awaited(this: *mut PyObject, _: *mut c_void) -> *mut Py
     unsafe {
         let coroutine: *mut GreenCoroutine = this.cast();
         let mut awaited = ffi::Py_None();
-        if (*coroutine).state == State::Suspended {
+        if GreenCoroutine::seen_state(coroutine) == State::Suspended {
             let record = (*(*coroutine).activation).awaits;
             if !record.is_null() {
                 awaited = (*record).awaited;

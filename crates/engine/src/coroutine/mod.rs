@@ -53,7 +53,8 @@ pub struct GreenCoroutine {
     /// Whether its function ever called `await_`.
     pub awaited: bool,
     nargs: u32,
-    /// Valid while suspended or running on a stack of its own.
+    /// The stack its function is on, while suspended or running: its own, or the
+    /// one it shares (`run_on_this_stack`).
     activation: *mut Activation,
     /// The coroutine that awaits this one through the `await` statement on the
     /// stack it may share, borrowed, only compared (`run_on_this_stack`).
@@ -204,6 +205,7 @@ impl GreenCoroutine {
         // and is held by the frame that awaits it.
         unsafe {
             (*this).state = State::Running;
+            (*this).activation = stack;
             let outer = core::mem::replace(&mut (*stack).innermost, this);
             let record = AwaitRecord {
                 awaited: this.cast(),
@@ -216,6 +218,7 @@ impl GreenCoroutine {
             let result = Self::call_function(this);
             (*stack).awaits = record.outer;
             (*stack).innermost = outer;
+            (*this).activation = ptr::null_mut();
             Self::finish(this, result)
         }
     }

@@ -229,9 +229,6 @@ static int visit_frame(frame *f, visitor *v)
 #else
     PyCodeObject *code = f->f_code;
     PyObject *function = (PyObject *)f->f_func;
-    if (f->prev_instr < _PyCode_CODE(code)) {
-        return 0; /* a base frame */
-    }
 #endif
     int stored = f->stacktop >= 0;
     PyObject **end = end_of_stack(f, code, v);

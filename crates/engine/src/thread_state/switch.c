@@ -33,7 +33,7 @@
 #  define IMPL(ts) ((_PyThreadStateImpl *)(ts))
 #endif
 
-/* The code object of base frames on 3.11 and 3.12, where each frame needs one. */
+/* The code object of base frames up to 3.13. */
 static PyObject *base_code;
 
 /* Sub-interpreters share the process-wide types of this module, which belong to
@@ -163,17 +163,19 @@ void vg_stack_init(vg_stack *s, void *chunk, size_t chunk_size,
 #elif PY_VERSION_HEX < 0x030d0000
     base->f_funcobj = NULL;
     base->f_code = (PyCodeObject *)base_code;
-    base->prev_instr = _PyCode_CODE(base->f_code) - 1;
+    base->prev_instr = _PyCode_CODE(base->f_code) - 1; /* "incomplete" */
     base->stacktop = 0;
     base->return_offset = 0;
-    base->owner = FRAME_OWNED_BY_CSTACK;
+    base->owner = FRAME_OWNED_BY_THREAD;
 #elif PY_VERSION_HEX < 0x030e0000
+    /* Not FRAME_OWNED_BY_CSTACK: the eval loop's own entry frame comes next, and
+     * faulthandler crashes on two such frames in a row. */
     base->f_funcobj = NULL;
-    base->f_executable = Py_None;
-    base->instr_ptr = NULL;
+    base->f_executable = base_code;
+    base->instr_ptr = _PyCode_CODE((PyCodeObject *)base_code) - 1; /* "incomplete" */
     base->stacktop = 0;
     base->return_offset = 0;
-    base->owner = FRAME_OWNED_BY_CSTACK;
+    base->owner = FRAME_OWNED_BY_THREAD;
 #else
     base->f_funcobj = PyStackRef_NULL;
     base->f_executable = PyStackRef_None;
