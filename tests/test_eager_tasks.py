@@ -21,21 +21,26 @@ async def eagerly(coro: Any) -> Any:
 
 
 @pytest.fixture(autouse=True)
-def the_loop_and_the_factory_agree(aio: Any) -> None:
-    """uvloop 0.22+ passes `eager_start` on, which factories take from 3.13.3 on."""
+def the_loop_makes_eager_tasks(aio: Any) -> None:
+    """uvloop 0.22+ passes `eager_start` to the factory: an error before 3.13.3, lazy after."""
 
-    async def probe() -> None:
-        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)
-        nothing = asyncio.sleep(0)
+    async def probe() -> bool:
+        loop = asyncio.get_running_loop()
+        loop.set_task_factory(asyncio.eager_task_factory)
+        nothing = value(None)
         try:
-            await asyncio.create_task(nothing)
-        except TypeError as error:
+            task = asyncio.create_task(nothing)
+        except TypeError:
             nothing.close()
-            asyncio.get_running_loop().set_task_factory(None)
-            pytest.skip(f"this {aio.name} and this asyncio have no eager tasks: {error}")
-        asyncio.get_running_loop().set_task_factory(None)
+            return False
+        finally:
+            loop.set_task_factory(None)
+        eager = task.done()
+        await task
+        return eager
 
-    aio.run(probe)
+    if not aio.run(probe):
+        pytest.skip(f"this {aio.name} makes no eager tasks on this Python")
 
 
 def test_a_function_that_never_suspends_is_done_at_once(aio: Any) -> None:
@@ -88,7 +93,7 @@ def test_started_inside_another_function(aio: Any) -> None:
 
 def sync_that_waits() -> str:
     assert not can_await()
-    return await_(value("never"))
+    return await_(asyncio.sleep(0, "never"))
 
 
 def test_a_plain_eager_task_made_inside_a_function_has_no_context(aio: Any) -> None:

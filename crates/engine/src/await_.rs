@@ -114,8 +114,16 @@ pub unsafe extern "C" fn await_(
 unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObject {
     // SAFETY: the GIL is held, `stack` runs now, `iterator` is held by the caller.
     unsafe {
+        // The slot that PyIter_Send would look up at every step.
+        let methods = (*ffi::Py_TYPE(iterator)).tp_as_async;
+        let send = if methods.is_null() {
+            None
+        } else {
+            (*methods).am_send
+        };
+        let send = send.unwrap_or(ffi::PyIter_Send);
         let mut result = ptr::null_mut();
-        let mut status = ffi::PyIter_Send(iterator, ffi::Py_None(), &raw mut result);
+        let mut status = send(iterator, ffi::Py_None(), &raw mut result);
         loop {
             match status {
                 PySendResult::PYGEN_RETURN => return result,
@@ -129,7 +137,7 @@ unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObjec
             }
             status = match Activation::suspend(stack, result) {
                 Incoming::Value(value) => {
-                    let status = ffi::PyIter_Send(iterator, value, &raw mut result);
+                    let status = send(iterator, value, &raw mut result);
                     ffi::Py_DECREF(value);
                     status
                 }

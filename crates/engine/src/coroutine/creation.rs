@@ -7,7 +7,6 @@ use pyo3::ffi::{self, PyObject};
 
 use super::{GreenCoroutine, INLINE_ARGS, State, spare};
 use crate::errors::raise;
-use crate::runtime::Runtime;
 use crate::thread_state;
 
 /// `async_def(fn, /, *args, assert_await_occurs=False, **kwargs)`.
@@ -34,9 +33,6 @@ pub unsafe extern "C" fn async_def(
                 (*ffi::Py_TYPE(function)).tp_name,
             );
             return ptr::null_mut();
-        }
-        if let Some(runtime) = Runtime::get() {
-            runtime.unwind_abandoned();
         }
         let this = spare::allocate();
         if this.is_null() {

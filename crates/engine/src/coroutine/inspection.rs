@@ -171,6 +171,20 @@ unsafe extern "C" fn get_suspended(this: *mut PyObject, _: *mut c_void) -> *mut 
     }
 }
 
+/// The names that `inspect.getcoroutinestate` returns; 3.15 reads them here.
+unsafe extern "C" fn get_state(this: *mut PyObject, _: *mut c_void) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe {
+        let name = match GreenCoroutine::seen_state(this.cast()) {
+            State::Created => c"CORO_CREATED",
+            State::Suspended => c"CORO_SUSPENDED",
+            State::Running => c"CORO_RUNNING",
+            State::Ended => c"CORO_CLOSED",
+        };
+        ffi::PyUnicode_InternFromString(name.as_ptr())
+    }
+}
+
 unsafe extern "C" fn get_frame(this: *mut PyObject, _: *mut c_void) -> *mut PyObject {
     // SAFETY: as above.
     unsafe { GreenCoroutine::frame(this.cast()) }
@@ -308,7 +322,7 @@ pub unsafe extern "C" fn tp_repr(this: *mut PyObject) -> *mut PyObject {
     }
 }
 
-pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 9]> = Table([
+pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 10]> = Table([
     attribute(
         c"__name__",
         get_name,
@@ -341,6 +355,12 @@ pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 9]> = Table([
         c"Where it was made, if that is tracked.",
     ),
     attribute(c"cr_running", get_running, None, c"Whether it runs now."),
+    attribute(
+        c"cr_state",
+        get_state,
+        None,
+        c"What inspect.getcoroutinestate returns.",
+    ),
     attribute(
         c"cr_suspended",
         get_suspended,

@@ -110,10 +110,8 @@ impl GreenCoroutine {
     unsafe fn begin(this: *mut Self, thread: *mut PyThreadState) -> Outcome {
         // SAFETY: the GIL is held and the coroutine has not begun.
         unsafe {
-            let started = Runtime::get_or_init().and_then(|runtime| {
-                runtime.unwind_abandoned();
-                Ok((runtime, activation::start(runtime, thread, this)?))
-            });
+            let started = Runtime::get_or_init()
+                .and_then(|runtime| Ok((runtime, activation::start(runtime, thread, this)?)));
             match started {
                 Ok((runtime, activation)) => {
                     (*this).activation = activation;
@@ -153,6 +151,7 @@ impl GreenCoroutine {
     ) -> Outcome {
         // SAFETY: the activation belongs to this thread and is not running.
         unsafe {
+            runtime.unwind_abandoned();
             (*this).state = State::Running;
             eager::note_resumer((*this).activation, thread);
             match Activation::resume((*this).activation, runtime, thread, incoming) {
