@@ -5,7 +5,11 @@
 
 use std::process::Command;
 
-const SHIM: [&str; 2] = ["src/thread_state/switch.c", "src/thread_state/frames.c"];
+const SHIM: [&str; 3] = [
+    "src/thread_state/switch.c",
+    "src/thread_state/frames.c",
+    "src/thread_state/instrumentation.c",
+];
 
 fn main() {
     for file in SHIM {

@@ -138,7 +138,14 @@ pub unsafe fn start(
     // long as the stack is; nobody reads a field before it is written here.
     // The chunk lies behind the activation, inside the reserved part.
     unsafe {
-        thread_state::stack_init(&raw mut (*this).state, this.add(1).cast(), CHUNK, low, top);
+        thread_state::stack_init(
+            thread,
+            &raw mut (*this).state,
+            this.add(1).cast(),
+            CHUNK,
+            low,
+            top,
+        );
         (*this).suspender = ptr::null();
         (*this).coroutine = coroutine;
         (*this).innermost = coroutine;

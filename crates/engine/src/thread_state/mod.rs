@@ -44,6 +44,7 @@ unsafe extern "C" {
 
     #[link_name = "vg_stack_init"]
     pub fn stack_init(
+        thread: *mut PyThreadState,
         stack: *mut StackState,
         chunk: *mut u8,
         chunk_size: usize,

@@ -128,7 +128,7 @@ int vg_origin_depth(PyThreadState *ts)
 
 /* Prepares a stack that has never run. `chunk` is the memory of its root
  * data-stack chunk; `low` and `top` are the bounds of its C stack. */
-void vg_stack_init(vg_stack *s, void *chunk, size_t chunk_size,
+void vg_stack_init(PyThreadState *ts, vg_stack *s, void *chunk, size_t chunk_size,
                    uintptr_t low, uintptr_t top)
 {
     _PyStackChunk *root = chunk;
@@ -197,6 +197,9 @@ void vg_stack_init(vg_stack *s, void *chunk, size_t chunk_size,
 #if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
     s->c_recursion_remaining = FRESH_C_RECURSION;
 #endif
+#if PY_VERSION_HEX >= 0x030c0000
+    s->instrumentation = vg_instrumentation(ts); /* no frames yet, so up to date */
+#endif
 #if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
     s->previous_executor = NULL;
 #endif
@@ -209,6 +212,7 @@ void vg_stack_init(vg_stack *s, void *chunk, size_t chunk_size,
     (void)low;
     (void)top;
 #endif
+    (void)ts; /* needed from 3.12 on */
 #if PY_VERSION_HEX >= 0x030f0000
     s->jit_exit = NULL;
 #endif
@@ -253,13 +257,16 @@ leave_changed_context(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     ts->context_ver++;
 }
 
-void vg_unmark_generators(vg_stack *s); /* frames.c */
-
 void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
 {
     if (s->generators_marked) {
         vg_unmark_generators(s);
     }
+#if PY_VERSION_HEX >= 0x030c0000
+    if (s->instrumentation != vg_instrumentation(ts)) {
+        vg_refresh_instrumentation(ts, s);
+    }
+#endif
     d->exc_info = ts->exc_info;
     s->exc_bottom.previous_item = ts->exc_info;
     ts->exc_info = s->exc_top;
@@ -369,6 +376,9 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
 #if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
     s->c_recursion_remaining = ts->c_recursion_remaining;
     ts->c_recursion_remaining = d->c_recursion_remaining;
+#endif
+#if PY_VERSION_HEX >= 0x030c0000
+    s->instrumentation = vg_instrumentation(ts);
 #endif
 #if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
     s->previous_executor = ts->previous_executor;

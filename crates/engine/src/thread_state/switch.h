@@ -86,6 +86,10 @@ typedef struct {
     /* 3.12, 3.13: C recursion belongs to the C stack it happens on. */
     int c_recursion_remaining;
 #endif
+#if PY_VERSION_HEX >= 0x030c0000
+    /* 3.12+: what the code of these frames is instrumented for. */
+    uintptr_t instrumentation;
+#endif
 #if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
     PyObject *previous_executor; /* 3.13: the JIT's, with its reference */
 #endif
@@ -139,5 +143,14 @@ typedef struct {
 #define VG_DRIVER_WORDS 16
 _Static_assert(sizeof(vg_stack) <= VG_STACK_WORDS * 8, "VG_STACK_WORDS");
 _Static_assert(sizeof(vg_driver) <= VG_DRIVER_WORDS * 8, "VG_DRIVER_WORDS");
+
+/* instrumentation.c */
+#if PY_VERSION_HEX >= 0x030c0000
+uintptr_t vg_instrumentation(PyThreadState *ts);
+void vg_refresh_instrumentation(PyThreadState *ts, vg_stack *s);
+#endif
+
+/* frames.c */
+void vg_unmark_generators(vg_stack *s);
 
 #endif
