@@ -160,9 +160,6 @@ def test_deeply_nested_objects_are_freed_on_a_green_stack(python: Any) -> None:
                 Node.alive += 1
             def __del__(self):
                 Node.alive -= 1
-                if self.waits:
-                    await_(suspend())
-            waits = False
 
         def chain():
             node = None

@@ -182,7 +182,6 @@ def async_def_for_ever_by_hand():
 # Without a green function around them there is nowhere to wait.
 GREEN_ONLY = {"await_in_coroutines"}
 
-# Dropping one that is deep is a test of its own: nothing may recurse natively.
 ENDINGS = (RecursionError, MemoryError, SyntaxError)
 
 
@@ -191,7 +190,7 @@ def outcome(fn):
         fn()
     except ENDINGS as error:
         return type(error).__name__
-    except Exception as error:  # re wraps nothing, but says so its own way
+    except Exception as error:  # a module's own error type is an orderly end too
         return f"{type(error).__name__}: {str(error)[:80]}"
     return "returned"
 

@@ -62,7 +62,7 @@ static int tool_id = -1;
 
 static int take_tool_id(PyObject *monitoring)
 {
-    static const int ids[] = {4, 3, 5, 2, 1, 0}; /* those without a usual owner first */
+    static const int ids[] = {5, 3, 4, 2, 1, 0}; /* the least used first */
     for (size_t i = 0; tool_id < 0 && i < sizeof(ids) / sizeof(ids[0]); i++) {
         PyObject *owner = PyObject_CallMethod(monitoring, "get_tool", "i", ids[i]);
         if (owner == NULL) {
