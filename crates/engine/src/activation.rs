@@ -135,10 +135,12 @@ pub unsafe fn start(
     let (low, top) = (stack.limit(), stack.base());
     let this: *mut Activation = stack.reserved().as_ptr().cast();
     // SAFETY: `this` points to RESERVED bytes, aligned to 64, that are ours as
-    // long as the stack is; nobody reads a field before it is written here.
+    // long as the stack is; nobody reads a field before it is written here, but
+    // for the state's mark, which says whether the last user left the state
+    // ready or the memory is fresh.
     // The chunk lies behind the activation, inside the reserved part.
     unsafe {
-        thread_state::stack_init(
+        thread_state::begin(
             thread,
             &raw mut (*this).state,
             this.add(1).cast(),
@@ -208,7 +210,7 @@ impl Activation {
         let mut driver = DriverState::uninit();
         // SAFETY: by contract the stack is this thread's and not running. The
         // thread state is switched around the native switch, on this side, with
-        // no Python code in between; `leave` undoes all that `enter` did, also
+        // no Python code in between; `leave` and `end` undo all that `enter` did, also
         // when the function ends with an exception, which is only a null result.
         // A Rust panic can't cross: the functions below are `extern "C"`.
         unsafe {
@@ -217,20 +219,21 @@ impl Activation {
             (*this).driver = runtime.current.replace(this);
             thread_state::enter(thread, &raw mut (*this).state, driver.as_mut_ptr());
             let step = (*this).fiber.assume_init_mut().resume(());
-            thread_state::leave(thread, &raw mut (*this).state, driver.as_ptr());
+            let waits = matches!(step, Step::Yield(()));
+            if waits {
+                thread_state::leave(thread, &raw mut (*this).state, driver.as_ptr());
+            } else {
+                thread_state::end(thread, &raw mut (*this).state, driver.as_ptr());
+            }
             runtime.current.set((*this).driver);
             let outgoing = (*this).outgoing;
-            match step {
-                Step::Yield(()) => Outcome::Yielded(outgoing),
-                Step::Return(()) => {
-                    thread_state::stack_finish(&raw mut (*this).state);
-                    debug_assert!(thread_state::stack_is_clean(&raw const (*this).state) != 0);
-                    // In place: it gives the stack it lies on back to the pool,
-                    // with a copy of the stack's handle, as its last act.
-                    (*this).fiber.assume_init_drop();
-                    Outcome::Ended(outgoing)
-                }
+            if waits {
+                return Outcome::Yielded(outgoing);
             }
+            // In place: it gives the stack it lies on back to the pool, with a
+            // copy of the stack's handle, as its last act.
+            (*this).fiber.assume_init_drop();
+            Outcome::Ended(outgoing)
         }
     }
 

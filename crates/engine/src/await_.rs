@@ -39,7 +39,7 @@ pub unsafe extern "C" fn can_await(_module: *mut PyObject, _: *mut PyObject) -> 
     unsafe {
         let can = Runtime::get().is_some_and(|runtime| {
             let stack = runtime.current.get();
-            !stack.is_null() && !eager::is_foreign_step(stack, ffi::PyThreadState_Get())
+            !stack.is_null() && !eager::is_foreign_step(stack)
         });
         ffi::PyBool_FromLong(can.into())
     }
@@ -130,7 +130,7 @@ unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObjec
                 PySendResult::PYGEN_ERROR => return ptr::null_mut(),
                 PySendResult::PYGEN_NEXT => {}
             }
-            if eager::is_foreign_step(stack, ffi::PyThreadState_Get()) {
+            if eager::is_foreign_step(stack) {
                 ffi::Py_DECREF(result);
                 close(iterator);
                 return no_context::raise();

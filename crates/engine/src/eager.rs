@@ -12,7 +12,7 @@
 //! step, which is nearly always empty, and only when it is not are tasks
 //! compared. 3.11 has no eager tasks.
 
-use pyo3::ffi::PyThreadState;
+use pyo3::ffi::{self, PyThreadState};
 
 use crate::activation::Activation;
 
@@ -33,11 +33,14 @@ pub unsafe fn note_resumer(stack: *mut Activation, thread: *mut PyThreadState) {
 ///
 /// # Safety
 ///
-/// As for [`note_resumer`].
+/// The GIL is held and the activation is live.
 #[inline]
-pub unsafe fn is_foreign_step(stack: *mut Activation, thread: *mut PyThreadState) -> bool {
+pub unsafe fn is_foreign_step(stack: *mut Activation) -> bool {
     // SAFETY: by contract.
-    unsafe { current_task(thread) != (*stack).resumer }
+    unsafe {
+        // 3.11 has no eager tasks, and need not look up the thread.
+        cfg!(Py_3_12) && current_task(ffi::PyThreadState_Get()) != (*stack).resumer
+    }
 }
 
 #[cfg(Py_3_14)]

@@ -13,6 +13,7 @@ pub unsafe extern "C" fn tp_finalize(this: *mut PyObject) {
     // exception in flight is put aside, as finalizers must.
     unsafe {
         let coroutine: *mut GreenCoroutine = this.cast();
+        (*coroutine).finalized = true;
         match (*coroutine).state {
             State::Created => {
                 let exception = errors::take();

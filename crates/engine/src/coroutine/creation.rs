@@ -41,6 +41,7 @@ pub unsafe extern "C" fn async_def(
         (*this).state = State::Created;
         (*this).assert_await_occurs = false;
         (*this).awaited = false;
+        (*this).finalized = false;
         (*this).nargs = (nargs - 1) as u32;
         (*this).activation = ptr::null_mut();
         (*this).awaiter = ptr::null_mut();

@@ -52,6 +52,9 @@ pub struct GreenCoroutine {
     assert_await_occurs: bool,
     /// Whether its function ever called `await_`.
     pub awaited: bool,
+    /// Whether its finalizer was called, after which the collector's header
+    /// carries a mark.
+    finalized: bool,
     nargs: u32,
     /// The stack its function is on, while suspended or running: its own, or the
     /// one it shares (`run_on_this_stack`).
@@ -84,10 +87,9 @@ impl GreenCoroutine {
 
     /// One step: begin or resume with `value`, a borrowed reference.
     #[inline]
-    unsafe fn send(this: *mut Self, value: *mut PyObject) -> Outcome {
+    unsafe fn send(this: *mut Self, thread: *mut PyThreadState, value: *mut PyObject) -> Outcome {
         // SAFETY: the GIL is held; `this` is held by the caller.
         unsafe {
-            let thread = ffi::PyThreadState_Get();
             match (*this).state {
                 State::Created => {
                     if value != ffi::Py_None() {

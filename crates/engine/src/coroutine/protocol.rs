@@ -3,7 +3,7 @@
 
 use core::ptr;
 
-use pyo3::ffi::{self, PyObject, PySendResult};
+use pyo3::ffi::{self, PyObject, PySendResult, PyThreadState};
 
 use super::tables::{Table, method};
 use super::{GreenCoroutine, State, await_iterator};
@@ -17,9 +17,10 @@ use crate::thread_state;
 unsafe fn step(coroutine: *mut GreenCoroutine, value: *mut PyObject) -> Outcome {
     // SAFETY: the GIL is held and both objects are live.
     unsafe {
+        let thread = ffi::PyThreadState_Get();
         let awaiter = (*coroutine).awaiter;
         if !awaiter.is_null()
-            && let Some(stack) = shared_stack(coroutine, value)
+            && let Some(stack) = shared_stack(coroutine, thread, value)
         {
             return Outcome::Ended(GreenCoroutine::run_on_this_stack(
                 coroutine,
@@ -28,7 +29,7 @@ unsafe fn step(coroutine: *mut GreenCoroutine, value: *mut PyObject) -> Outcome 
                 awaiter,
             ));
         }
-        GreenCoroutine::send(coroutine, value)
+        GreenCoroutine::send(coroutine, thread, value)
     }
 }
 
@@ -109,6 +110,7 @@ pub unsafe extern "C" fn tp_iternext(this: *mut PyObject) -> *mut PyObject {
 /// not come by `am_await` from its own frame and gets a stack of its own.
 unsafe fn shared_stack(
     coroutine: *mut GreenCoroutine,
+    thread: *mut PyThreadState,
     value: *mut PyObject,
 ) -> Option<*mut Activation> {
     // SAFETY: the GIL is held; the records of the running stack are in live frames.
@@ -121,7 +123,7 @@ unsafe fn shared_stack(
         let shared = !stack.is_null()
             && !(*stack).awaits.is_null()
             && (*(*stack).awaits).awaited == awaiter
-            && thread_state::current_coroutine(ffi::PyThreadState_Get()) == awaiter;
+            && thread_state::current_coroutine(thread) == awaiter;
         shared.then_some(stack)
     }
 }
@@ -141,7 +143,13 @@ unsafe fn method_result(outcome: Outcome) -> *mut PyObject {
 
 pub unsafe extern "C" fn method_send(this: *mut PyObject, value: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and live objects.
-    unsafe { method_result(GreenCoroutine::send(this.cast(), value)) }
+    unsafe {
+        method_result(GreenCoroutine::send(
+            this.cast(),
+            ffi::PyThreadState_Get(),
+            value,
+        ))
+    }
 }
 
 pub unsafe extern "C" fn method_throw(

@@ -50,7 +50,7 @@ pub unsafe fn free(this: *mut GreenCoroutine) {
     // and its fields are released. One that the collector has finalized
     // keeps that mark, and is not used again.
     unsafe {
-        if COUNT < LIMIT && ffi::PyObject_GC_IsFinalized(this.cast()) == 0 {
+        if COUNT < LIMIT && !(*this).finalized {
             (*this).function = FIRST.cast::<PyObject>();
             FIRST = this;
             COUNT += 1;

@@ -42,8 +42,8 @@ unsafe extern "C" {
     #[link_name = "vg_origin_depth"]
     pub fn origin_depth(thread: *mut PyThreadState) -> c_int;
 
-    #[link_name = "vg_stack_init"]
-    pub fn stack_init(
+    #[link_name = "vg_begin"]
+    pub fn begin(
         thread: *mut PyThreadState,
         stack: *mut StackState,
         chunk: *mut u8,
@@ -55,10 +55,8 @@ unsafe extern "C" {
     pub fn enter(thread: *mut PyThreadState, stack: *mut StackState, driver: *mut DriverState);
     #[link_name = "vg_leave"]
     pub fn leave(thread: *mut PyThreadState, stack: *mut StackState, driver: *const DriverState);
-    #[link_name = "vg_stack_finish"]
-    pub fn stack_finish(stack: *mut StackState);
-    #[link_name = "vg_stack_is_clean"]
-    pub fn stack_is_clean(stack: *const StackState) -> c_int;
+    #[link_name = "vg_end"]
+    pub fn end(thread: *mut PyThreadState, stack: *mut StackState, driver: *const DriverState);
 
     #[link_name = "vg_coroutine_is_suspended"]
     pub fn coroutine_is_suspended(coroutine: *mut PyObject) -> c_int;

@@ -126,26 +126,53 @@ int vg_origin_depth(PyThreadState *ts)
     return ts->coroutine_origin_tracking_depth;
 }
 
-/* Prepares a stack that has never run. `chunk` is the memory of its root
- * data-stack chunk; `low` and `top` are the bounds of its C stack. */
-void vg_stack_init(PyThreadState *ts, vg_stack *s, void *chunk, size_t chunk_size,
-                   uintptr_t low, uintptr_t top)
+/* The part of a stack's state that a suspension changes, as it is at the start. */
+static void reset(vg_stack *s)
+{
+    _PyStackChunk *root = s->datastack_root;
+    s->left = 0;
+    s->datastack_chunk = root;
+    s->datastack_top = &root->data[1];
+    s->datastack_limit = (PyObject **)((char *)root + root->size);
+    s->exc_top = &s->exc_bottom;
+    s->context_outermost = NULL;
+    Py_CLEAR(s->context);
+    s->depth = 1; /* the stack itself counts: nesting without end must end */
+    s->generators_marked = 0;
+    s->tracing = 0;
+#if PY_VERSION_HEX < 0x030d0000
+    s->base_cframe.current_frame = &s->base_frame;
+    s->cframe = &s->base_cframe;
+    s->trash_nesting = 0;
+#else
+    s->current_frame = &s->base_frame;
+#endif
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
+    s->c_recursion_remaining = FRESH_C_RECURSION;
+#endif
+#if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
+    s->previous_executor = NULL;
+#endif
+#if PY_VERSION_HEX >= 0x030e0000
+    Py_CLEAR(s->current_executor);
+#endif
+#if PY_VERSION_HEX >= 0x030f0000
+    s->jit_exit = NULL;
+#endif
+}
+
+/* Makes the state of a stack whose memory holds none. */
+static void __attribute__((noinline))
+make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr_t top)
 {
     _PyStackChunk *root = chunk;
     root->previous = NULL;
     root->size = chunk_size;
     root->top = 0;
-    s->datastack_chunk = root;
-    s->datastack_top = &root->data[1];
-    s->datastack_limit = (PyObject **)((char *)root + chunk_size);
+    s->datastack_root = root;
     s->exc_bottom.exc_value = NULL;
     s->exc_bottom.previous_item = NULL;
-    s->exc_top = &s->exc_bottom;
     s->context = NULL;
-    s->context_outermost = NULL;
-    s->depth = 1; /* the stack itself counts: nesting without end must end */
-    s->generators_marked = 0;
-    s->tracing = 0;
 
     struct _PyInterpreterFrame *base = &s->base_frame;
     base->previous = NULL;
@@ -185,23 +212,8 @@ void vg_stack_init(PyThreadState *ts, vg_stack *s, void *chunk, size_t chunk_siz
     base->owner = FRAME_OWNED_BY_INTERPRETER;
     base->visited = 0;
 #endif
-
 #if PY_VERSION_HEX < 0x030d0000
-    s->base_cframe.current_frame = base;
     s->base_cframe.previous = NULL;
-    s->cframe = &s->base_cframe;
-    s->trash_nesting = 0;
-#else
-    s->current_frame = base;
-#endif
-#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
-    s->c_recursion_remaining = FRESH_C_RECURSION;
-#endif
-#if PY_VERSION_HEX >= 0x030c0000
-    s->instrumentation = vg_instrumentation(ts); /* no frames yet, so up to date */
-#endif
-#if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
-    s->previous_executor = NULL;
 #endif
 #if PY_VERSION_HEX >= 0x030e0000
     s->c_stack_top = top;
@@ -212,9 +224,22 @@ void vg_stack_init(PyThreadState *ts, vg_stack *s, void *chunk, size_t chunk_siz
     (void)low;
     (void)top;
 #endif
-    (void)ts; /* needed from 3.12 on */
-#if PY_VERSION_HEX >= 0x030f0000
-    s->jit_exit = NULL;
+    reset(s);
+    s->ready = VG_READY;
+}
+
+/* Readies a stack to begin. `chunk` is the memory of its root data-stack chunk;
+ * `low` and `top` are the bounds of its C stack. */
+void vg_begin(PyThreadState *ts, vg_stack *s, void *chunk, size_t chunk_size,
+              uintptr_t low, uintptr_t top)
+{
+    if (s->ready != VG_READY) {
+        make(s, chunk, chunk_size, low, top);
+    }
+#if PY_VERSION_HEX >= 0x030c0000
+    s->instrumentation = vg_instrumentation(ts); /* no frames yet, so up to date */
+#else
+    (void)ts;
 #endif
 }
 
@@ -338,35 +363,20 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
 #endif
 }
 
-void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
+/* What both ways back to the driver have in common. */
+static inline void give_back(PyThreadState *ts, vg_stack *s, const vg_driver *d)
 {
-    s->exc_top = ts->exc_info;
     s->exc_bottom.previous_item = NULL;
     ts->exc_info = d->exc_info;
-
-    if (ts->context != d->context) {
-        leave_changed_context(ts, s, d);
-    }
-
-    s->datastack_chunk = ts->datastack_chunk;
-    s->datastack_top = ts->datastack_top;
-    s->datastack_limit = ts->datastack_limit;
     ts->datastack_chunk = d->datastack_chunk;
     ts->datastack_top = d->datastack_top;
     ts->datastack_limit = d->datastack_limit;
-
-    s->depth = RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts) - d->depth;
     RECURSION_REMAINING(ts) = RECURSION_LIMIT(ts) - d->depth;
-    s->tracing = ts->tracing - d->tracing;
     ts->tracing = d->tracing;
-
 #if PY_VERSION_HEX < 0x030d0000
-    s->cframe = ts->cframe;
     ts->cframe = d->cframe;
-    s->trash_nesting = TRASH_NESTING(ts);
     TRASH_NESTING(ts) = d->trash_nesting;
 #else
-    s->current_frame = ts->current_frame;
     ts->current_frame = d->current_frame;
 #endif
     s->base_frame.previous = NULL;
@@ -374,14 +384,9 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     refresh_use_tracing(ts);
 #endif
 #if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
-    s->c_recursion_remaining = ts->c_recursion_remaining;
     ts->c_recursion_remaining = d->c_recursion_remaining;
 #endif
-#if PY_VERSION_HEX >= 0x030c0000
-    s->instrumentation = vg_instrumentation(ts);
-#endif
 #if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
-    s->previous_executor = ts->previous_executor;
     ts->previous_executor = d->previous_executor;
 #endif
 #if PY_VERSION_HEX >= 0x030e0000
@@ -389,33 +394,70 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     impl->c_stack_top = d->c_stack_top;
     impl->c_stack_soft_limit = d->c_stack_soft_limit;
     impl->c_stack_hard_limit = d->c_stack_hard_limit;
-    Py_XSETREF(s->current_executor, Py_XNewRef(ts->current_executor));
     ts->current_executor = d->current_executor;
 #endif
 #if PY_VERSION_HEX >= 0x030f0000
-    s->jit_exit = ts->jit_exit;
     ts->jit_exit = d->jit_exit;
 #endif
 }
 
-/* Drops what a stack still holds after its function has ended. */
-void vg_stack_finish(vg_stack *s)
+/* The function waits: back to the driver, keeping what is the stack's. */
+void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
 {
-    /* Leaving an except block restores "nothing is handled" as None, counted. */
-    Py_CLEAR(s->exc_bottom.exc_value);
-    s->context_outermost = NULL;
-    Py_CLEAR(s->context);
-#if PY_VERSION_HEX >= 0x030e0000
-    Py_CLEAR(s->current_executor);
+    s->left = 1;
+    s->exc_top = ts->exc_info;
+    if (ts->context != d->context) {
+        leave_changed_context(ts, s, d);
+    }
+    s->datastack_chunk = ts->datastack_chunk;
+    s->datastack_top = ts->datastack_top;
+    s->datastack_limit = ts->datastack_limit;
+    s->depth = RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts) - d->depth;
+    s->tracing = ts->tracing - d->tracing;
+#if PY_VERSION_HEX < 0x030d0000
+    s->cframe = ts->cframe;
+    s->trash_nesting = TRASH_NESTING(ts);
+#else
+    s->current_frame = ts->current_frame;
 #endif
+#if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
+    s->c_recursion_remaining = ts->c_recursion_remaining;
+#endif
+#if PY_VERSION_HEX >= 0x030c0000
+    s->instrumentation = vg_instrumentation(ts);
+#endif
+#if PY_VERSION_HEX >= 0x030d0000 && PY_VERSION_HEX < 0x030e0000
+    s->previous_executor = ts->previous_executor;
+#endif
+#if PY_VERSION_HEX >= 0x030e0000
+    Py_XSETREF(s->current_executor, Py_XNewRef(ts->current_executor));
+#endif
+#if PY_VERSION_HEX >= 0x030f0000
+    s->jit_exit = ts->jit_exit;
+#endif
+    give_back(ts, s, d);
 }
 
-/* True when a stack that has finished left nothing of its own behind: every
- * frame popped, every context closed. Asserted in debug builds of the engine. */
-int vg_stack_is_clean(const vg_stack *s)
+/* The function has ended: back to the driver, and the stack is as it was made. */
+void vg_end(PyThreadState *ts, vg_stack *s, const vg_driver *d)
 {
-    return s->exc_top == &s->exc_bottom && s->exc_bottom.exc_value == NULL &&
-           s->context == NULL && s->datastack_chunk->previous == NULL &&
-           s->datastack_top == &s->datastack_chunk->data[1] &&
-           s->depth == 1 && s->tracing == 0;
+#ifdef Py_DEBUG
+    /* Every frame popped, every except block left, every call counted out. */
+    assert(ts->exc_info == &s->exc_bottom);
+    assert(ts->datastack_chunk == s->datastack_root);
+    assert(ts->datastack_top == &s->datastack_root->data[1]);
+    assert(RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts) - d->depth == 1);
+    assert(CURRENT_FRAME(ts) == &s->base_frame);
+    assert(ts->tracing == d->tracing);
+#endif
+    if (ts->context != d->context) {
+        leave_changed_context(ts, s, d); /* C code left a Context.run open */
+        s->left = 1;
+    }
+    give_back(ts, s, d);
+    /* Leaving an except block restores "nothing is handled" as None, counted. */
+    Py_CLEAR(s->exc_bottom.exc_value);
+    if (s->left) {
+        reset(s);
+    }
 }

@@ -13,7 +13,7 @@
  *        |            install the stack's from vg_stack
  *        |---------------- native switch ----------------->|
  *        |<--------------- native switch ------------------|
- *        |  vg_leave: the other way round
+ *        |  vg_leave if it waits, vg_end if it has ended: the other way round
  *
  * Both run on the driver's side: between them and the native switch no Python
  * code runs, so the green side has nothing to save.
@@ -51,6 +51,12 @@
 
 /* What a green stack owns while it is away. */
 typedef struct {
+    /* Whether this memory holds a stack that is ready to begin: VG_READY. Fresh
+     * memory is zero. A stack that ends leaves all this as it was made, so that
+     * beginning again costs next to nothing. */
+    uint64_t ready;
+    /* Whether the stack was ever left before its end. */
+    int left;
     /* all: the stack's own bottom of the exception-info chain, linked to the
      * driver's while the stack runs, as a generator's is; and its top. */
     _PyErr_StackItem exc_bottom;
@@ -62,6 +68,7 @@ typedef struct {
     PyContext *context_outermost;
     /* all: frames and evaluation stacks. The root chunk lies in the stack's own
      * mapping; CPython never frees a root whose `top` skips its first word. */
+    _PyStackChunk *datastack_root;
     _PyStackChunk *datastack_chunk;
     PyObject **datastack_top;
     PyObject **datastack_limit;
@@ -137,6 +144,8 @@ typedef struct {
     struct _PyExitData *jit_exit;
 #endif
 } vg_driver;
+
+#define VG_READY UINT64_C(0x7665726469677269)
 
 /* Rust keeps both as opaque words of these sizes (thread_state/mod.rs). */
 #define VG_STACK_WORDS 48
