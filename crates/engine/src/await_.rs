@@ -73,14 +73,14 @@ pub unsafe extern "C" fn await_(
             return without_stack(awaitable);
         }
         (*(*stack).innermost).awaited = true;
-        let iterator = if ffi::PyCoro_CheckExact(awaitable) != 0 {
-            if thread_state::coroutine_is_suspended(awaitable) != 0 {
+        let (iterator, owned) = if ffi::PyCoro_CheckExact(awaitable) != 0 {
+            if thread_state::coroutine_is_suspended(awaitable) {
                 return raise(
                     ffi::PyExc_RuntimeError,
                     c"coroutine is being awaited already",
                 );
             }
-            ffi::Py_NewRef(awaitable)
+            (awaitable, false) // the caller holds its arguments until we return
         } else if coroutine::check_exact(awaitable) {
             return GreenCoroutine::await_here(awaitable.cast(), stack, args);
         } else {
@@ -92,19 +92,21 @@ pub unsafe extern "C" fn await_(
                     iterator
                 };
             }
-            iterator
+            (iterator, true)
         };
         let record = AwaitRecord {
             awaited: iterator,
             args,
             awaiter: ptr::null_mut(),
-            owned: 1,
+            owned: owned.into(),
             outer: (*stack).awaits,
         };
         (*stack).awaits = &raw const record;
         let result = drive(stack, iterator);
         (*stack).awaits = record.outer;
-        ffi::Py_DECREF(iterator);
+        if owned {
+            ffi::Py_DECREF(iterator);
+        }
         result
     }
 }

@@ -157,8 +157,10 @@ impl GreenCoroutine {
         }
     }
 
-    /// Drops function, arguments and their names. The function is kept when
-    /// the coroutine's name is still to be read from it.
+    /// Drops function and arguments. What keeps no data alive stays, for the
+    /// sake of its name, which then costs nothing unless it is asked for; so
+    /// does what is no Python function and would have to be asked right now.
+    #[inline]
     pub(super) unsafe fn release_call(this: *mut Self) {
         // SAFETY: the GIL is held. Fields are cleared before references are
         // dropped, since dropping may run code that looks at this object.
@@ -172,22 +174,14 @@ impl GreenCoroutine {
             } else {
                 Self::release_many(this);
             }
-            if (*this).qualname.is_null() {
-                let (mut name, mut qualname) = (ptr::null_mut(), ptr::null_mut());
-                if (*this).function.is_null()
-                    || thread_state::function_names(
-                        (*this).function,
-                        &raw mut name,
-                        &raw mut qualname,
-                    ) == 0
-                {
-                    return;
-                }
-                (*this).name = ffi::Py_NewRef(name);
-                (*this).qualname = ffi::Py_NewRef(qualname);
+            let function = (*this).function;
+            if !function.is_null()
+                && !thread_state::is_plain_function(function)
+                && Self::copy_names(this)
+            {
+                (*this).function = ptr::null_mut();
+                ffi::Py_DECREF(function);
             }
-            let function = core::mem::replace(&mut (*this).function, ptr::null_mut());
-            ffi::Py_XDECREF(function);
         }
     }
 

@@ -34,37 +34,48 @@ impl GreenCoroutine {
         }
     }
 
+    /// Copies the names that are still missing from a Python function or method.
+    /// False if the function is neither.
+    pub(super) unsafe fn copy_names(this: *mut Self) -> bool {
+        // SAFETY: the GIL is held, and so is `function`.
+        unsafe {
+            let (mut name, mut qualname) = (ptr::null_mut(), ptr::null_mut());
+            let function = (*this).function;
+            if thread_state::function_names(function, &raw mut name, &raw mut qualname) == 0 {
+                return false;
+            }
+            if (*this).name.is_null() {
+                (*this).name = ffi::Py_NewRef(name);
+            }
+            if (*this).qualname.is_null() {
+                (*this).qualname = ffi::Py_NewRef(qualname);
+            }
+            true
+        }
+    }
+
     /// Reads the names that are still missing. Leaves no exception.
     #[cold]
     unsafe fn read_names(this: *mut Self) {
         // SAFETY: the GIL is held. While a name is missing, `function` is held.
         unsafe {
+            if Self::copy_names(this) {
+                return;
+            }
             let exception = errors::take();
-            let (mut name, mut qualname) = (ptr::null_mut(), ptr::null_mut());
             let function = (*this).function;
-            if thread_state::function_names(function, &raw mut name, &raw mut qualname) != 0 {
-                ffi::Py_INCREF(name);
-                ffi::Py_INCREF(qualname);
-            } else {
-                name = read_text(function, c"__name__");
-                if name.is_null() {
-                    let class = ffi::Py_TYPE(function).cast::<PyObject>();
-                    name = read_text(class, c"__name__");
-                }
-                qualname = read_text(function, c"__qualname__");
-                if qualname.is_null() {
-                    qualname = ffi::Py_XNewRef(name);
-                }
+            if (*this).name.is_null() {
+                (*this).name = read_text(function, c"__name__");
             }
             if (*this).name.is_null() {
-                (*this).name = name;
-            } else {
-                ffi::Py_XDECREF(name);
+                let class = ffi::Py_TYPE(function).cast::<PyObject>();
+                (*this).name = read_text(class, c"__name__");
             }
             if (*this).qualname.is_null() {
-                (*this).qualname = qualname;
-            } else {
-                ffi::Py_XDECREF(qualname);
+                (*this).qualname = read_text(function, c"__qualname__");
+            }
+            if (*this).qualname.is_null() {
+                (*this).qualname = ffi::Py_XNewRef((*this).name);
             }
             errors::restore(exception);
         }

@@ -20,17 +20,22 @@ typedef PyGenObject vg_generator;
 
 typedef struct _PyInterpreterFrame frame;
 
-/* A coroutine between two steps: something awaits it, or it was stepped by hand.
- * One that has not started, is running or has ended answers for itself. */
-int vg_coroutine_is_suspended(PyObject *coroutine)
-{
-    int state = ((vg_generator *)coroutine)->gi_frame_state;
-#if PY_VERSION_HEX >= 0x030d0000
-    return FRAME_STATE_SUSPENDED(state);
+/* What Rust looks at too often to call for it. */
+const vg_layout vg_layouts = {
+    .coroutine_state = offsetof(vg_generator, gi_frame_state),
+#if PY_VERSION_HEX >= 0x030f0000
+    .first_suspended = FRAME_SUSPENDED,
+    .last_suspended = FRAME_SUSPENDED_YIELD_FROM_LOCKED,
+#elif PY_VERSION_HEX >= 0x030d0000
+    .first_suspended = FRAME_SUSPENDED,
+    .last_suspended = FRAME_SUSPENDED_YIELD_FROM,
 #else
-    return state == FRAME_SUSPENDED;
+    .first_suspended = FRAME_SUSPENDED,
+    .last_suspended = FRAME_SUSPENDED,
 #endif
-}
+    .function_closure = offsetof(PyFunctionObject, func_closure),
+    .function_defaults = offsetof(PyFunctionObject, func_defaults),
+};
 
 int vg_is_iterable_coroutine(PyObject *op)
 {

@@ -4,7 +4,7 @@
 //! the headers of the interpreter; this file only declares it to Rust.
 
 use core::ffi::c_int;
-use pyo3::ffi::{PyObject, PyThreadState, visitproc};
+use pyo3::ffi::{PyFunction_Check, PyObject, PyThreadState, visitproc};
 
 use crate::activation::AwaitRecord;
 
@@ -24,7 +24,52 @@ impl DriverState {
     }
 }
 
+/// Offsets and values that are too hot for a call into C (`vg_layout`).
+#[repr(C)]
+struct Layout {
+    coroutine_state: usize,
+    first_suspended: i8,
+    last_suspended: i8,
+    function_closure: usize,
+    function_defaults: usize,
+}
+
+/// Whether a coroutine is between two steps: something awaits it, or it was
+/// stepped by hand. One that has not started, is running or has ended answers
+/// for itself.
+///
+/// # Safety
+///
+/// `coroutine` is a native coroutine.
+#[inline]
+pub unsafe fn coroutine_is_suspended(coroutine: *mut PyObject) -> bool {
+    // SAFETY: the offset is that of a byte in every coroutine object.
+    unsafe {
+        let state: i8 = *coroutine.byte_add(LAYOUT.coroutine_state).cast();
+        (LAYOUT.first_suspended..=LAYOUT.last_suspended).contains(&state)
+    }
+}
+
+/// Whether a callable is a Python function that refers to nothing of a call:
+/// no closure, no default values. Keeping it alive keeps no data alive.
+///
+/// # Safety
+///
+/// The GIL is held and `function` is live.
+#[inline]
+pub unsafe fn is_plain_function(function: *mut PyObject) -> bool {
+    // SAFETY: by contract; the offsets are those of pointers in a function object.
+    unsafe {
+        let field = |offset: usize| *function.byte_add(offset).cast::<*mut PyObject>();
+        PyFunction_Check(function) != 0
+            && field(LAYOUT.function_closure).is_null()
+            && field(LAYOUT.function_defaults).is_null()
+    }
+}
+
 unsafe extern "C" {
+    #[link_name = "vg_layouts"]
+    static LAYOUT: Layout;
     #[link_name = "vg_init"]
     pub fn init() -> c_int;
     #[link_name = "vg_check_interpreter"]
@@ -58,8 +103,6 @@ unsafe extern "C" {
     #[link_name = "vg_end"]
     pub fn end(thread: *mut PyThreadState, stack: *mut StackState, driver: *const DriverState);
 
-    #[link_name = "vg_coroutine_is_suspended"]
-    pub fn coroutine_is_suspended(coroutine: *mut PyObject) -> c_int;
     #[link_name = "vg_is_iterable_coroutine"]
     pub fn is_iterable_coroutine(object: *mut PyObject) -> c_int;
     #[link_name = "vg_current_coroutine"]

@@ -153,6 +153,15 @@ typedef struct {
 _Static_assert(sizeof(vg_stack) <= VG_STACK_WORDS * 8, "VG_STACK_WORDS");
 _Static_assert(sizeof(vg_driver) <= VG_DRIVER_WORDS * 8, "VG_DRIVER_WORDS");
 
+/* frames.c: offsets and values of this interpreter. */
+typedef struct {
+    size_t coroutine_state;
+    int8_t first_suspended;
+    int8_t last_suspended;
+    size_t function_closure;
+    size_t function_defaults;
+} vg_layout;
+
 /* instrumentation.c */
 #if PY_VERSION_HEX >= 0x030c0000
 uintptr_t vg_instrumentation(PyThreadState *ts);
