@@ -37,14 +37,14 @@ class GreenCoroutine(Coroutine[Any, Any, _T_co]):
     @overload
     def throw(
         self,
-        typ: type[BaseException],
-        val: BaseException | object = ...,
-        tb: TracebackType | None = ...,
+        type: type[BaseException],
+        value: BaseException | object = ...,
+        traceback: TracebackType | None = ...,
         /,
     ) -> Any: ...
     @overload
     def throw(
-        self, typ: BaseException, val: None = ..., tb: TracebackType | None = ..., /
+        self, type: BaseException, value: None = ..., traceback: TracebackType | None = ..., /
     ) -> Any: ...
     def close(self) -> None: ...
     def __class_getitem__(cls, item: Any, /) -> GenericAlias: ...
@@ -75,5 +75,4 @@ class _Stats(TypedDict):
 
 def stats() -> _Stats: ...
 def _register_decorator(decorator: Callable[[object], object], /) -> None: ...
-
 def _check_interpreter() -> None: ...

@@ -17,7 +17,8 @@ def check() -> None:
 
     Raises:
         ImportError: The interpreter is not CPython, its version is not known, it is a
-            free-threaded build, or a sub-interpreter. The text names which, and what to use instead.
+            free-threaded build, or a sub-interpreter. The text names which, and what to use
+            instead.
     """
     supported = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)
     if sys.implementation.name != "cpython":
