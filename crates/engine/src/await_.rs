@@ -112,7 +112,7 @@ pub unsafe extern "C" fn await_(
 }
 
 /// Steps `iterator` to its end.
-#[inline]
+#[inline(always)]
 unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObject {
     // SAFETY: the GIL is held, `stack` runs now, `iterator` is held by the caller.
     unsafe {

@@ -55,7 +55,7 @@ impl<Input: 'static, Yield: 'static, Return: 'static> Fiber<Input, Yield, Return
     /// # Panics
     ///
     /// What `f` captures takes more than half of the stack.
-    #[inline]
+    #[inline(always)]
     pub fn new<F>(stack: Stack, f: F) -> Self
     where
         F: FnOnce(&Suspender<Input, Yield>, Input) -> Return + 'static,
@@ -86,7 +86,7 @@ impl<Input: 'static, Yield: 'static, Return: 'static> Fiber<Input, Yield, Return
     /// # Panics
     ///
     /// The closure has already ended. A panic of the closure goes on here, and the fiber is done.
-    #[inline]
+    #[inline(always)]
     pub fn resume(&mut self, input: Input) -> Step<Yield, Return> {
         let _float_control = Restore::on_return();
         match self.coroutine.resume(input) {
@@ -170,7 +170,7 @@ impl<Input, Yield> Suspender<Input, Yield> {
     /// # Panics
     ///
     /// The fiber is dropped instead of resumed: see [`Fiber`].
-    #[inline]
+    #[inline(always)]
     pub fn suspend(&self, value: Yield) -> Input {
         let _float_control = Restore::on_return();
         self.yielder.suspend(value)

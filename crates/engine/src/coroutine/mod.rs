@@ -86,7 +86,7 @@ impl GreenCoroutine {
     // ---- stepping -----------------------------------------------------------
 
     /// One step: begin or resume with `value`, a borrowed reference.
-    #[inline]
+    #[inline(always)]
     unsafe fn send(this: *mut Self, thread: *mut PyThreadState, value: *mut PyObject) -> Outcome {
         // SAFETY: the GIL is held; `this` is held by the caller.
         unsafe {
@@ -108,7 +108,7 @@ impl GreenCoroutine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn begin(this: *mut Self, thread: *mut PyThreadState) -> Outcome {
         // SAFETY: the GIL is held and the coroutine has not begun.
         unsafe {
@@ -126,7 +126,7 @@ impl GreenCoroutine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn resume(this: *mut Self, thread: *mut PyThreadState, incoming: Incoming) -> Outcome {
         // SAFETY: the GIL is held and the coroutine is suspended.
         unsafe {
@@ -144,7 +144,7 @@ impl GreenCoroutine {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     unsafe fn run(
         this: *mut Self,
         runtime: &Runtime,
@@ -170,7 +170,7 @@ impl GreenCoroutine {
     }
 
     /// The function has ended with `result`, or with an exception if null.
-    #[inline]
+    #[inline(always)]
     unsafe fn finish(this: *mut Self, mut result: *mut PyObject) -> *mut PyObject {
         // SAFETY: the GIL is held; an exception is set if `result` is null.
         unsafe {

@@ -13,7 +13,7 @@ use crate::runtime::Runtime;
 use crate::thread_state;
 
 /// A step on behalf of an `await` statement, a task, or whoever else drives.
-#[inline]
+#[inline(always)]
 unsafe fn step(coroutine: *mut GreenCoroutine, value: *mut PyObject) -> Outcome {
     // SAFETY: the GIL is held and both objects are live.
     unsafe {
