@@ -88,11 +88,15 @@ pub unsafe extern "C" fn tp_dealloc(this: *mut PyObject) {
     // SAFETY: called by CPython with the GIL held, when no reference is left.
     unsafe {
         let coroutine: *mut GreenCoroutine = this.cast();
-        ffi::PyObject_GC_UnTrack(this.cast());
+        if (*coroutine).tracked {
+            ffi::PyObject_GC_UnTrack(this.cast());
+        }
         if !(*coroutine).weak_references.is_null() {
             ffi::PyObject_ClearWeakRefs(this);
         }
         if (*coroutine).state != State::Ended {
+            // The finalizer may be the one to keep it alive.
+            (*coroutine).tracked = true;
             ffi::PyObject_GC_Track(this.cast());
             if ffi::PyObject_CallFinalizerFromDealloc(this) < 0 {
                 return;

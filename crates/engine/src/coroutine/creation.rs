@@ -64,7 +64,14 @@ pub unsafe extern "C" fn async_def(
         if thread_state::origin_depth(ffi::PyThreadState_Get()) > 0 {
             GreenCoroutine::record_origin(this);
         }
-        ffi::PyObject_GC_Track(this.cast());
+        // A plain function without arguments can be part of no cycle before it
+        // waits: then the collector is told of it (`track`).
+        let in_no_cycle =
+            nargs == 1 && keywords.is_null() && thread_state::is_plain_function(function);
+        (*this).tracked = false;
+        if !in_no_cycle {
+            GreenCoroutine::track(this);
+        }
         this.cast()
     }
 }

@@ -52,6 +52,8 @@ pub struct GreenCoroutine {
     assert_await_occurs: bool,
     /// Whether its function ever called `await_`.
     pub awaited: bool,
+    /// Whether the garbage collector knows of it.
+    tracked: bool,
     /// Whether its finalizer was called, after which the collector's header
     /// carries a mark.
     finalized: bool,
@@ -159,6 +161,9 @@ impl GreenCoroutine {
             match Activation::resume((*this).activation, runtime, thread, incoming) {
                 Outcome::Yielded(value) => {
                     (*this).state = State::Suspended;
+                    if !(*this).tracked {
+                        Self::track(this);
+                    }
                     Outcome::Yielded(value)
                 }
                 Outcome::Ended(result) => {
@@ -166,6 +171,15 @@ impl GreenCoroutine {
                     Outcome::Ended(Self::finish(this, result))
                 }
             }
+        }
+    }
+
+    /// Tells the garbage collector of it.
+    unsafe fn track(this: *mut Self) {
+        // SAFETY: the GIL is held, all fields are written, it is not tracked yet.
+        unsafe {
+            (*this).tracked = true;
+            ffi::PyObject_GC_Track(this.cast());
         }
     }
 
