@@ -543,6 +543,17 @@ def test_assert_await_occurs_is_content_with_a_wait_that_never_suspends() -> Non
     assert finish(async_def(lambda: await_(value(1)), assert_await_occurs=True)) == 1
 
 
+def test_a_value_of_assert_await_occurs_without_a_truth_makes_no_coroutine() -> None:
+    class Neither:
+        def __bool__(self) -> bool:
+            raise ValueError("neither true nor false")
+
+    # And none that could warn it was never awaited: warnings are errors here.
+    with pytest.raises(ValueError, match="neither"):
+        async_def(double, 2, other=3, assert_await_occurs=Neither())  # type: ignore[call-overload,unused-ignore]
+    gc.collect()
+
+
 def test_assert_await_occurs_looks_at_its_own_function_only() -> None:
     inner = lambda: await_(value(1))  # noqa: E731
 

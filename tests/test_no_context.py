@@ -128,6 +128,21 @@ def test_a_loop_callback_has_no_context(aio: Any) -> None:
     assert len(messages) == 1
 
 
+def test_the_callback_is_named_and_not_what_started_the_loop(aio: Any) -> None:
+    messages: list[str] = []
+
+    def rings() -> None:
+        messages.append(refused(value(1)))
+
+    async def main() -> None:
+        asyncio.get_running_loop().call_soon(rings)
+        await asyncio.sleep(0.001)
+
+    aio.run(main)
+    assert "'rings'" in messages[0]
+    assert "create_task(async_def(rings" in messages[0]
+
+
 def test_a_worker_thread_has_no_context(aio: Any) -> None:
     def f() -> str:
         return await_(asyncio.to_thread(refused, value(1)))

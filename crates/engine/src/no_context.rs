@@ -97,7 +97,7 @@ fn describe(py: Python<'_>) -> PyResult<String> {
 }
 
 /// The Python frames of this thread, innermost first, up to the first coroutine,
-/// and not the frames of an event loop's own modules.
+/// or up to the event loop that called the outermost of them.
 fn call_stack(py: Python<'_>) -> PyResult<Vec<Place>> {
     let mut places = Vec::new();
     // SAFETY: the GIL is held; both calls return new references or null.
@@ -115,14 +115,11 @@ fn call_stack(py: Python<'_>) -> PyResult<Vec<Place>> {
             .get_item("__name__")
             .ok()
             .and_then(|name| name.extract().ok());
-        let machinery = module.as_deref().is_some_and(|name| {
-            let package = name.split('.').next().unwrap_or(name);
-            matches!(
-                package,
-                "asyncio" | "trio" | "uvloop" | "verdigris" | "runpy"
-            )
-        });
-        if !machinery {
+        let package = module.as_deref().and_then(|name| name.split('.').next());
+        if !places.is_empty() && matches!(package, Some("asyncio" | "trio" | "uvloop")) {
+            break;
+        }
+        if !matches!(package, Some("verdigris")) {
             let is_async = flags & (CO_COROUTINE | CO_ASYNC_GENERATOR) != 0;
             places.push(Place {
                 function: code.getattr("co_name")?.extract()?,

@@ -41,6 +41,7 @@ pub unsafe extern "C" fn async_def(
         (*this).state = State::Created;
         (*this).assert_await_occurs = false;
         (*this).awaited = false;
+        (*this).tracked = false;
         (*this).finalized = false;
         (*this).nargs = (nargs - 1) as u32;
         (*this).activation = ptr::null_mut();
@@ -58,6 +59,7 @@ pub unsafe extern "C" fn async_def(
             }
         } else if !GreenCoroutine::keep_arguments(this, args, nargs as usize, keywords) {
             (*this).nargs = 0;
+            (*this).state = State::Ended; // nobody got it, so nobody failed to await it
             ffi::Py_DECREF(this.cast());
             return ptr::null_mut();
         }
@@ -68,7 +70,6 @@ pub unsafe extern "C" fn async_def(
         // waits: then the collector is told of it (`track`).
         let in_no_cycle =
             nargs == 1 && keywords.is_null() && thread_state::is_plain_function(function);
-        (*this).tracked = false;
         if !in_no_cycle {
             GreenCoroutine::track(this);
         }
