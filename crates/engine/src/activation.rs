@@ -221,16 +221,18 @@ impl Activation {
         unsafe {
             (*this).incoming.write(incoming);
             (*this).steps = (*this).steps.wrapping_add(1);
-            (*this).driver = runtime.current.replace(this);
+            // `current` changes with the native stack, not with the thread state:
+            // what `enter` and `leave` drop may run code that asks for it.
             thread_state::enter(thread, &raw mut (*this).state, driver.as_mut_ptr());
+            (*this).driver = runtime.current.replace(this);
             let step = (*this).fiber.assume_init_mut().resume(());
+            runtime.current.set((*this).driver);
             let waits = matches!(step, Step::Yield(()));
             if waits {
                 thread_state::leave(thread, &raw mut (*this).state, driver.as_ptr());
             } else {
                 thread_state::end(thread, &raw mut (*this).state, driver.as_ptr());
             }
-            runtime.current.set((*this).driver);
             let outgoing = (*this).outgoing;
             if waits {
                 return Outcome::Yielded(outgoing);

@@ -102,8 +102,9 @@ pub unsafe extern "C" fn tp_dealloc(this: *mut PyObject) {
                 return;
             }
             ffi::PyObject_GC_UnTrack(this.cast());
+            // One that has ended has dropped its arguments already.
+            GreenCoroutine::release_call(coroutine);
         }
-        GreenCoroutine::release_call(coroutine);
         ffi::Py_XDECREF((*coroutine).function);
         ffi::Py_XDECREF((*coroutine).name);
         ffi::Py_XDECREF((*coroutine).qualname);

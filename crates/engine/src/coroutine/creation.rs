@@ -60,6 +60,7 @@ pub unsafe extern "C" fn async_def(
         } else if !GreenCoroutine::keep_arguments(this, args, nargs as usize, keywords) {
             (*this).nargs = 0;
             (*this).state = State::Ended; // nobody got it, so nobody failed to await it
+            GreenCoroutine::release_call(this);
             ffi::Py_DECREF(this.cast());
             return ptr::null_mut();
         }

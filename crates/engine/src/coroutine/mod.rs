@@ -196,12 +196,11 @@ impl GreenCoroutine {
                 Self::release_call(this);
                 errors::restore(exception);
             } else {
+                Self::release_call(this);
                 if (*this).assert_await_occurs && !(*this).awaited {
                     ffi::Py_DECREF(result);
                     result = errors::raise_no_await_occurred();
-                    return result;
                 }
-                Self::release_call(this);
             }
             result
         }

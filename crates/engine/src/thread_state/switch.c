@@ -253,8 +253,9 @@ static inline void refresh_use_tracing(PyThreadState *ts)
 #endif
 
 /* A Context.run is open on the stack: put its contexts back on top of what is
- * the driver's context now, which need not be what it was. */
-static void __attribute__((noinline))
+ * the driver's context now, which need not be what it was. That one's reference
+ * is handed out to be dropped. */
+static PyContext *__attribute__((noinline))
 enter_open_context(PyThreadState *ts, vg_stack *s)
 {
     PyContext *before = s->context_outermost->ctx_prev;
@@ -263,7 +264,7 @@ enter_open_context(PyThreadState *ts, vg_stack *s)
     ts->context_ver++;
     s->context = NULL;
     s->context_outermost = NULL;
-    Py_XDECREF(before);
+    return before;
 }
 
 static void __attribute__((noinline))
@@ -292,10 +293,6 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
         vg_refresh_instrumentation(ts, s);
     }
 #endif
-    d->exc_info = ts->exc_info;
-    s->exc_bottom.previous_item = ts->exc_info;
-    ts->exc_info = s->exc_top;
-
     if (ts->context == NULL) {
         /* Made by hand, as the first ContextVar.set would: then a context that
          * differs later can only mean an open Context.run. */
@@ -305,10 +302,17 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
         }
         ts->context_ver++;
     }
+    /* Up to here code of others may have run (a collection). From here on none
+     * does until all is switched. */
+    PyContext *dropped = NULL;
     d->context = ts->context;
     if (s->context_outermost != NULL) {
-        enter_open_context(ts, s);
+        dropped = enter_open_context(ts, s);
     }
+
+    d->exc_info = ts->exc_info;
+    s->exc_bottom.previous_item = ts->exc_info;
+    ts->exc_info = s->exc_top;
 
     d->datastack_chunk = ts->datastack_chunk;
     d->datastack_top = ts->datastack_top;
@@ -361,6 +365,7 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
     d->jit_exit = ts->jit_exit;
     ts->jit_exit = s->jit_exit;
 #endif
+    Py_XDECREF(dropped);
 }
 
 /* What both ways back to the driver have in common. */
