@@ -296,6 +296,22 @@ def test_tells_its_state_as_a_native_one_does() -> None:
     assert (coro.cr_running, coro.cr_suspended) == (False, False)
 
 
+def test_a_function_that_shares_a_stack_waits_when_the_stack_does() -> None:
+    inner = async_def(wait_once)
+    outer = async_def(lambda: await_(inner))
+    outer.send(None)
+    assert inspect.getcoroutinestate(inner) == inspect.CORO_SUSPENDED
+    assert (inner.cr_running, inner.cr_suspended) == (False, True)
+    assert inner.cr_frame is not None and inner.cr_frame.f_code.co_name == "wait_once"
+    assert inner.cr_await is outer.cr_await is not None
+    # Seen, but not to be touched: whoever awaits it drives it.
+    for meddle in (lambda: inner.send(None), inner.close, lambda: inner.throw(KeyError())):
+        with pytest.raises(ValueError, match="already executing"):
+            meddle()
+    outer.close()
+    assert inspect.getcoroutinestate(inner) == inspect.CORO_CLOSED
+
+
 def test_names_what_it_waits_for() -> None:
     waited_for = suspend()
     coro = async_def(await_, waited_for)
