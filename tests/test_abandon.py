@@ -56,6 +56,42 @@ def test_unwinding_may_itself_fail_and_is_reported(monkeypatch: pytest.MonkeyPat
     reported.clear()
 
 
+def test_finally_blocks_that_wait_are_cut_short_and_the_stack_comes_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A native coroutine's frame is dropped then; a native stack must be unwound to its end."""
+    reported: list[Any] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda unraisable: reported.append(unraisable))
+    steps: list[str] = []
+
+    def inner() -> None:
+        try:
+            await_(suspend())
+        finally:
+            steps.append("inner")
+            await_(suspend())
+            steps.append("not reached")
+
+    def outer() -> None:
+        try:
+            inner()
+        finally:
+            steps.append("outer")
+            await_(suspend())
+            steps.append("not reached")
+
+    coro = async_def(outer)
+    coro.send(None)
+    before = _engine.stats()
+    del coro
+    after = _engine.stats()
+    assert steps == ["inner", "outer"]
+    assert after["stacks_in_use"] == before["stacks_in_use"] - 1
+    assert after["stacks_leaked"] == before["stacks_leaked"]
+    assert [str(r.exc_value) for r in reported] == ["coroutine ignored GeneratorExit"]
+    reported.clear()
+
+
 def test_an_exception_in_flight_survives_the_unwinding() -> None:
     """Dropping happens anywhere, also while an exception is on its way."""
 

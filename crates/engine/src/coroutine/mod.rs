@@ -30,6 +30,10 @@ pub use creation::async_def;
 /// Arguments up to this many lie in the object itself.
 const INLINE_ARGS: usize = 4;
 
+/// How often an abandoned function may wait again before its stack is given up:
+/// once for each finally block that waits, and some more.
+const MOST_REFUSALS: u32 = 100;
+
 /// Where a coroutine is in its life.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
@@ -372,17 +376,28 @@ impl GreenCoroutine {
             if Self::close(this) {
                 return;
             }
-            if (*this).state == State::Suspended {
+            // It waited again, most likely in a finally block, and CPython would
+            // now drop its frame. A native stack can't be dropped, so each further
+            // wait is ended the same way; what is reported is the first.
+            let reported = errors::take();
+            for _ in 0..MOST_REFUSALS {
+                if (*this).state != State::Suspended || Self::close(this) {
+                    break;
+                }
                 ffi::PyErr_Clear();
-                ffi::Py_INCREF(this.cast());
-                Self::give_up(this, true);
-                errors::warn_leaked(
-                    Self::qualname(this),
-                    c"function '%V' was abandoned and waits again after GeneratorExit: its native stack is leaked. Let GeneratorExit pass, or await the function to its end.",
-                );
-            } else {
-                ffi::PyErr_WriteUnraisable(this.cast());
             }
+            if (*this).state != State::Suspended {
+                errors::restore(reported);
+                ffi::PyErr_WriteUnraisable(this.cast());
+                return;
+            }
+            ffi::Py_DECREF(reported);
+            ffi::Py_INCREF(this.cast());
+            Self::give_up(this, true);
+            errors::warn_leaked(
+                Self::qualname(this),
+                c"function '%V' was abandoned and goes on waiting after GeneratorExit: its native stack is leaked. Let GeneratorExit pass, or await the function to its end.",
+            );
         }
     }
 
