@@ -4,12 +4,12 @@
 //! The coroutine itself is no iterable, as a native one is none. (`await` skips
 //! this object: it takes the coroutine as its own iterator.)
 
-use core::ffi::{CStr, c_int, c_uint, c_void};
+use core::ffi::{CStr, c_int, c_void};
 use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::tables::{Table, method, slot};
+use super::tables::{self, Table, method, slot};
 use super::{GreenCoroutine, protocol};
 
 #[repr(C)]
@@ -136,20 +136,11 @@ pub unsafe fn make_type() -> *mut PyObject {
         slot(ffi::Py_tp_methods, METHODS.0.as_ptr() as *mut c_void),
         slot(0, ptr::null_mut()),
     ];
-    let mut spec = ffi::PyType_Spec {
-        name: c"verdigris._engine.AwaitIterator".as_ptr(),
-        basicsize: size_of::<AwaitIterator>() as c_int,
-        itemsize: 0,
-        flags: (ffi::Py_TPFLAGS_DEFAULT
-            | ffi::Py_TPFLAGS_HAVE_GC
-            | ffi::Py_TPFLAGS_IMMUTABLETYPE
-            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as c_uint,
-        slots: slots.as_mut_ptr(),
-    };
-    // SAFETY: the spec and its tables are complete; the tables are static, and
-    // the GIL is held, so nobody reads TYPE meanwhile.
+    // SAFETY: the slots are those of the type and end with 0, the tables are
+    // static, and the GIL is held, so nobody reads TYPE meanwhile.
     unsafe {
-        let class = ffi::PyType_FromSpec(&raw mut spec);
+        let class =
+            tables::make_type::<AwaitIterator>(c"verdigris._engine.AwaitIterator", &mut slots);
         TYPE = class.cast();
         class
     }

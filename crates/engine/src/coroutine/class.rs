@@ -1,12 +1,12 @@
 //! The type object of [`GreenCoroutine`].
 
-use core::ffi::{CStr, c_char, c_int, c_uint, c_void};
+use core::ffi::{CStr, c_char, c_void};
 use core::mem::offset_of;
 use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::tables::{Table, slot};
+use super::tables::{self, Table, slot};
 use super::{GreenCoroutine, collection, inspection, protocol};
 
 static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
@@ -65,20 +65,10 @@ pub unsafe fn make_type() -> *mut PyObject {
         slot(ffi::Py_tp_members, MEMBERS.0.as_ptr() as *mut c_void),
         slot(0, ptr::null_mut()),
     ];
-    let mut spec = ffi::PyType_Spec {
-        name: c"verdigris.GreenCoroutine".as_ptr(),
-        basicsize: size_of::<GreenCoroutine>() as c_int,
-        itemsize: 0,
-        flags: (ffi::Py_TPFLAGS_DEFAULT
-            | ffi::Py_TPFLAGS_HAVE_GC
-            | ffi::Py_TPFLAGS_IMMUTABLETYPE
-            | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as c_uint,
-        slots: slots.as_mut_ptr(),
-    };
-    // SAFETY: the spec and its tables are complete; the tables are static, and
-    // the GIL is held, so nobody reads TYPE meanwhile.
+    // SAFETY: the slots are those of the type and end with 0, the tables are
+    // static, and the GIL is held, so nobody reads TYPE meanwhile.
     unsafe {
-        let class = ffi::PyType_FromSpec(&raw mut spec);
+        let class = tables::make_type::<GreenCoroutine>(c"verdigris.GreenCoroutine", &mut slots);
         TYPE = class.cast();
         class
     }

@@ -159,8 +159,9 @@ impl GreenCoroutine {
     ) -> Outcome {
         // SAFETY: the activation belongs to this thread and is not running.
         unsafe {
-            runtime.unwind_abandoned();
             (*this).state = State::Running;
+            // May run code of others, which must find this one taken.
+            runtime.unwind_abandoned();
             eager::note_resumer((*this).activation, thread);
             match Activation::resume((*this).activation, runtime, thread, incoming) {
                 Outcome::Yielded(value) => {
