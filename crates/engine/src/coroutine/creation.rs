@@ -26,7 +26,7 @@ pub unsafe extern "C" fn async_def(
             );
         }
         let function = *args;
-        if ffi::PyCallable_Check(function) == 0 {
+        if (*ffi::Py_TYPE(function)).tp_call.is_none() {
             ffi::PyErr_Format(
                 ffi::PyExc_TypeError,
                 c"async_def() needs a function, not %.200s; pass the function and its arguments apart: async_def(fn, *args)".as_ptr(),

@@ -12,19 +12,7 @@
 
 #if PY_VERSION_HEX >= 0x030c0000
 
-#  include "internal/pycore_ceval.h"
-#  include "internal/pycore_interp.h"
-
 typedef struct _PyInterpreterFrame frame;
-
-uintptr_t vg_instrumentation(PyThreadState *ts)
-{
-#  if PY_VERSION_HEX >= 0x030d0000
-    return ts->eval_breaker & ~(uintptr_t)_PY_EVAL_EVENTS_MASK;
-#  else
-    return (uintptr_t)ts->interp->monitoring_version;
-#  endif
-}
 
 static PyCodeObject *code_of(frame *f)
 {

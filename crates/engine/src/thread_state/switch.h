@@ -34,6 +34,10 @@
 #include "internal/pycore_context.h"
 #include "internal/pycore_frame.h"
 #include "internal/pycore_gc.h"
+#if PY_VERSION_HEX >= 0x030c0000
+#  include "internal/pycore_ceval.h"
+#  include "internal/pycore_interp.h"
+#endif
 #if PY_VERSION_HEX >= 0x030e0000
 #  include "internal/pycore_interpframe.h"
 #  include "internal/pycore_interpframe_structs.h"
@@ -164,7 +168,16 @@ typedef struct {
 
 /* instrumentation.c */
 #if PY_VERSION_HEX >= 0x030c0000
-uintptr_t vg_instrumentation(PyThreadState *ts);
+/* The version of what the interpreter reports to tracers. */
+static inline uintptr_t vg_instrumentation(PyThreadState *ts)
+{
+#  if PY_VERSION_HEX >= 0x030d0000
+    return ts->eval_breaker & ~(uintptr_t)_PY_EVAL_EVENTS_MASK;
+#  else
+    return (uintptr_t)ts->interp->monitoring_version;
+#  endif
+}
+
 void vg_refresh_instrumentation(PyThreadState *ts, vg_stack *s);
 #endif
 
