@@ -217,7 +217,7 @@ impl Activation {
         // thread state is switched around the native switch, on this side, with
         // no Python code in between; `leave` and `end` undo all that `enter` did, also
         // when the function ends with an exception, which is only a null result.
-        // A Rust panic can't cross: the functions below are `extern "C"`.
+        // A Rust panic can't cross: panics abort.
         unsafe {
             (*this).incoming.write(incoming);
             (*this).steps = (*this).steps.wrapping_add(1);

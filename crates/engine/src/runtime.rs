@@ -89,8 +89,8 @@ struct MailboxState {
 /// A strong reference to a suspended coroutine nobody else holds any more.
 struct Abandoned(*mut GreenCoroutine);
 
-// SAFETY: the pointer is a counted reference. It is only made, moved and
-// dereferenced by threads that hold the GIL.
+// SAFETY: the pointer is a counted reference. Any thread may move it, also one
+// that ends and has no GIL; only a thread that holds the GIL looks behind it.
 unsafe impl Send for Abandoned {}
 
 impl Mailbox {

@@ -120,12 +120,7 @@ impl GreenCoroutine {
                 if ffi::PyUnicode_CompareWithASCIIString(name, ours.as_ptr()) == 0 {
                     let truth = ffi::PyObject_IsTrue(value);
                     if truth < 0 {
-                        // What was kept so far is counted in `nargs`; the rest is not ours.
-                        for index in 0..kept {
-                            ffi::Py_DECREF(*(*this).args.add(nargs + index));
-                        }
-                        GreenCoroutine::release_positional(this);
-                        return false;
+                        return GreenCoroutine::drop_arguments(this, kept);
                     }
                     (*this).assert_await_occurs = truth != 0;
                     position = index;
@@ -139,11 +134,7 @@ impl GreenCoroutine {
             } else if kept > 0 {
                 let names = ffi::PyTuple_New(kept as ffi::Py_ssize_t);
                 if names.is_null() {
-                    for index in 0..kept {
-                        ffi::Py_DECREF(*(*this).args.add(nargs + index));
-                    }
-                    GreenCoroutine::release_positional(this);
-                    return false;
+                    return GreenCoroutine::drop_arguments(this, kept);
                 }
                 let others = (0..named).filter(|index| *index != position);
                 for (next, index) in others.enumerate() {
@@ -156,14 +147,17 @@ impl GreenCoroutine {
         }
     }
 
-    unsafe fn release_positional(this: *mut Self) {
-        // SAFETY: `nargs` positional references are held, from `args[1]` on.
+    /// Keeping the arguments failed: drops the positional ones and the `kept`
+    /// named ones behind them. False, for the caller to return.
+    unsafe fn drop_arguments(this: *mut Self, kept: usize) -> bool {
+        // SAFETY: so many references are held, from `args[1]` on.
         unsafe {
-            for index in 0..(*this).nargs as usize {
-                ffi::Py_DECREF(*(*this).args.add(1 + index));
+            for index in 1..=(*this).nargs as usize + kept {
+                ffi::Py_DECREF(*(*this).args.add(index));
             }
             (*this).nargs = 0;
         }
+        false
     }
 
     /// Drops function and arguments. What keeps no data alive stays, for the

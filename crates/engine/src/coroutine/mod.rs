@@ -326,6 +326,7 @@ impl GreenCoroutine {
             }
         }
     }
+
     // ---- being awaited -------------------------------------------------------
 
     /// What `await_(this)` returns on `stack`: nobody can see the function
@@ -352,18 +353,24 @@ impl GreenCoroutine {
             }
         }
     }
+
     // ---- the end -----------------------------------------------------------------
 
     /// Nobody holds the coroutine any more, but its function waits: unwind it
-    /// here, or on its own thread, or give it up and say so.
+    /// here, or on its own thread, or give it up and say so. One that does not
+    /// wait is left alone: garbage that was kept for its thread may have been
+    /// stepped by other garbage of the same cycle meanwhile.
     ///
     /// # Safety
     ///
-    /// The GIL is held; `this` is suspended and kept alive by the caller.
+    /// The GIL is held; `this` is kept alive by the caller.
     #[cold]
     pub unsafe fn abandon(this: *mut Self) {
         // SAFETY: the GIL is held; `this` is alive for the time of the call.
         unsafe {
+            if (*this).state != State::Suspended {
+                return;
+            }
             let activation = (*this).activation;
             if !Activation::belongs_to(activation, ffi::PyThreadState_Get()) {
                 // Kept alive for its thread, or for ever.
@@ -406,10 +413,13 @@ impl GreenCoroutine {
     ///
     /// # Safety
     ///
-    /// The GIL is held and the coroutine is suspended.
+    /// The GIL is held; the thread has ended, so nothing steps the coroutine.
     pub unsafe fn leak_with_its_thread(this: *mut Self) {
         // SAFETY: by contract; the pool is the ended thread's and not touched.
         unsafe {
+            if (*this).state != State::Suspended {
+                return ffi::Py_DECREF(this.cast());
+            }
             Self::give_up(this, false);
             errors::warn_leaked(
                 Self::qualname(this),

@@ -35,6 +35,7 @@ const vg_layout vg_layouts = {
 #endif
     .function_closure = offsetof(PyFunctionObject, func_closure),
     .function_defaults = offsetof(PyFunctionObject, func_defaults),
+    .function_kwdefaults = offsetof(PyFunctionObject, func_kwdefaults),
 };
 
 int vg_is_iterable_coroutine(PyObject *op)

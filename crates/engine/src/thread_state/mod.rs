@@ -1,7 +1,8 @@
 //! `CPython`'s thread state, as far as a switch of stacks must know it.
 //!
-//! The knowledge is in `switch.h`, `switch.c` and `frames.c`, compiled against
-//! the headers of the interpreter; this file only declares it to Rust.
+//! The knowledge is in `switch.h`, `switch.c`, `frames.c` and
+//! `instrumentation.c`, compiled against the headers of the interpreter; this
+//! file only declares it to Rust.
 
 use core::ffi::c_int;
 use pyo3::ffi::{PyFunction_Check, PyObject, PyThreadState, visitproc};
@@ -32,6 +33,7 @@ struct Layout {
     last_suspended: i8,
     function_closure: usize,
     function_defaults: usize,
+    function_kwdefaults: usize,
 }
 
 /// Whether a coroutine is between two steps: something awaits it, or it was
@@ -51,7 +53,8 @@ pub unsafe fn coroutine_is_suspended(coroutine: *mut PyObject) -> bool {
 }
 
 /// Whether a callable is a Python function that refers to nothing of a call:
-/// no closure, no default values. Keeping it alive keeps no data alive.
+/// no closure, no default values. Keeping it alive keeps no data alive but what
+/// somebody set as its attributes.
 ///
 /// # Safety
 ///
@@ -64,6 +67,7 @@ pub unsafe fn is_plain_function(function: *mut PyObject) -> bool {
         PyFunction_Check(function) != 0
             && field(LAYOUT.function_closure).is_null()
             && field(LAYOUT.function_defaults).is_null()
+            && field(LAYOUT.function_kwdefaults).is_null()
     }
 }
 

@@ -164,6 +164,7 @@ typedef struct {
     int8_t last_suspended;
     size_t function_closure;
     size_t function_defaults;
+    size_t function_kwdefaults;
 } vg_layout;
 
 /* instrumentation.c */
