@@ -18,24 +18,52 @@ from verdigris._decorate import await_ as await_
 from verdigris._engine import GreenCoroutine as GreenCoroutine
 from verdigris._engine import NoAwaitContext as NoAwaitContext
 from verdigris._engine import NoAwaitOccurred as NoAwaitOccurred
+from verdigris._engine import PortalCoroutine as PortalCoroutine
 from verdigris._engine import async_def as async_def
 from verdigris._engine import can_await as can_await
+from verdigris._portal import bestow_portal as bestow_portal
+from verdigris._portal import ensure_portal as ensure_portal
+from verdigris._portal import has_portal as has_portal
+from verdigris._portal import with_portal_run as with_portal_run
+from verdigris._portal import with_portal_run_sync as with_portal_run_sync
+from verdigris._portal_tree import portals_for_children as portals_for_children
+from verdigris._portal_tree import portals_for_tree as portals_for_tree
+from verdigris._portal_tree import with_portal_run_tree as with_portal_run_tree
 from verdigris._spawn import GreenTask as GreenTask
 from verdigris._spawn import spawn as spawn
+from verdigris._sync_syntax import async_context as async_context
+from verdigris._sync_syntax import async_iter as async_iter
+from verdigris._sync_syntax import autoawait as autoawait
+from verdigris._sync_syntax import decorate_as_sync as decorate_as_sync
 from verdigris.loops import TaskCancelled as TaskCancelled
+from verdigris.loops._trio_tree import AutoPortalInstrument as AutoPortalInstrument
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "AutoPortalInstrument",
     "GreenCoroutine",
     "GreenTask",
     "NoAwaitContext",
     "NoAwaitOccurred",
+    "PortalCoroutine",
     "TaskCancelled",
     "__version__",
     "async_",
+    "async_context",
     "async_def",
+    "async_iter",
+    "autoawait",
     "await_",
+    "bestow_portal",
     "can_await",
+    "decorate_as_sync",
+    "ensure_portal",
+    "has_portal",
+    "portals_for_children",
+    "portals_for_tree",
     "spawn",
+    "with_portal_run",
+    "with_portal_run_sync",
+    "with_portal_run_tree",
 ]

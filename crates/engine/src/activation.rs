@@ -167,7 +167,7 @@ pub unsafe fn start(
             stack,
             move |suspender: &Suspender<(), ()>, ()| {
                 (*this).suspender = suspender;
-                (*this).outgoing = GreenCoroutine::call_function(coroutine);
+                (*this).outgoing = GreenCoroutine::run_work(coroutine);
             },
         ));
     }

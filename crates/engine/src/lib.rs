@@ -2,6 +2,8 @@
 //! own, which can wait inside any event loop that drives coroutines.
 //!
 //! - [`coroutine`]: what `async_def` returns, a coroutine in every respect;
+//! - [`portal`]: a coroutine whose steps run on such stacks, so that any task can
+//!   wait from synchronous code; [`task_field`] puts it into a running task;
 //! - [`await_`]: waiting from synchronous code;
 //! - [`activation`]: one function on one stack, from start to end;
 //! - [`runtime`]: what is kept for each thread;
@@ -10,11 +12,15 @@
 
 mod activation;
 mod await_;
+mod await_iterator;
 mod coroutine;
 mod eager;
 mod errors;
 mod no_context;
+mod portal;
 mod runtime;
+mod tables;
+mod task_field;
 mod thread_state;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -35,8 +41,10 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
         }
         let class = Bound::from_owned_ptr_or_err(py, coroutine::make_type())?;
         module.add("GreenCoroutine", class)?;
+        let class = Bound::from_owned_ptr_or_err(py, portal::make_type())?;
+        module.add("PortalCoroutine", class)?;
         // Kept alive by its static; nobody needs its name.
-        Bound::from_owned_ptr_or_err(py, coroutine::make_iterator_type())?
+        Bound::from_owned_ptr_or_err(py, await_iterator::make_type())?
             .unbind()
             .into_ptr();
         for (name, class) in errors::make_types().ok_or_else(|| PyErr::fetch(py))? {
@@ -51,7 +59,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.delattr("__all__")
 }
 
-struct Functions([ffi::PyMethodDef; 6]);
+struct Functions([ffi::PyMethodDef; 11]);
 // SAFETY: written here and only read by CPython.
 unsafe impl Sync for Functions {}
 
@@ -75,6 +83,36 @@ static FUNCTIONS: Functions = Functions([
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::can_await },
         ml_flags: ffi::METH_NOARGS,
         ml_doc: CAN_AWAIT_DOC.as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"portal".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: portal::new },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"portal(coroutine, /)\n--\n\nMake a PortalCoroutine, which runs the steps of a coroutine on native stacks.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"current_portal".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: portal::current_portal },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: c"current_portal()\n--\n\nReturn the innermost PortalCoroutine that drives the caller, or None.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"can_withdraw".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: portal::can_withdraw },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"can_withdraw(portal, /)\n--\n\nReturn whether the coroutine of a portal can be stepped without it from now on.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"find_field".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: task_field::find_field },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: c"find_field(task_type, task, coroutine, /)\n--\n\nReturn the index of the one word of a task that refers to its coroutine, or None.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"swap_field".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: task_field::swap_field },
+        ml_flags: ffi::METH_FASTCALL,
+        ml_doc: c"swap_field(task_type, task, index, old, new, /)\n--\n\nPut another coroutine into that word, and return whether the old one was there.".as_ptr(),
     },
     ffi::PyMethodDef {
         ml_name: c"_register_decorator".as_ptr(),

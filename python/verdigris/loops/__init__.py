@@ -1,20 +1,25 @@
-"""The event loops that verdigris can start tasks on.
+"""The event loops that verdigris knows by name.
 
 `async_def` and `await_` need no file here: the engine passes through whatever the loop yields and
-sends. Starting, cancelling and joining a background task is what each loop does in its own way,
-and :class:`LoopTask` is that difference. asyncio's serves uvloop too.
+sends. Two things each loop does in its own way:
 
-A program that uses one loop library must not pay for importing another, nor need it installed.
-A loop that runs has been imported already, so looking in `sys.modules` is enough to find it.
+- starting, cancelling and joining a background task: :class:`LoopTask`;
+- keeping a task's coroutine, which a portal takes the place of: :class:`PortalHost`.
+
+asyncio's serve uvloop too. A program that uses one loop library must not pay for importing
+another, nor need it installed. A loop that runs has been imported already, so looking in
+`sys.modules` is enough to find it.
 """
 
+import functools
 import sys
 from typing import Any
 
+from verdigris.loops._host import PortalHost as PortalHost
 from verdigris.loops._task import LoopTask as LoopTask
 from verdigris.loops._task import TaskCancelled as TaskCancelled
 
-__all__ = ["LoopTask", "TaskCancelled", "current"]
+__all__ = ["LoopTask", "PortalHost", "TaskCancelled", "current", "host_of", "running_host"]
 
 
 def current() -> type[LoopTask[Any]] | None:
@@ -23,16 +28,65 @@ def current() -> type[LoopTask[Any]] | None:
     Returns:
         How tasks are started on it, or None where no loop known here runs in this thread.
     """
-    trio = sys.modules.get("trio")
-    asyncio = sys.modules.get("asyncio")
-    # A Trio task is asked for first: in guest mode Trio runs inside a running asyncio loop. But
-    # an asyncio callback of the same thread is no Trio task, and belongs to asyncio.
-    if trio is not None and trio.lowlevel.in_trio_task():
+    if _in_trio_task():
         from verdigris.loops._trio import TrioTask
 
         return TrioTask
-    if asyncio is not None and asyncio._get_running_loop() is not None:
+    if _in_asyncio():
         from verdigris.loops._asyncio import AsyncioTask
 
         return AsyncioTask
     return None
+
+
+def running_host() -> PortalHost | None:
+    """Finds the library of the loop that runs the caller, or None."""
+    if _in_trio_task():
+        return _for_trio()
+    if _in_asyncio():
+        return _for_asyncio()
+    curio = sys.modules.get("curio")
+    if curio is not None and curio.meta.curio_running():
+        return _for_curio()
+    return None
+
+
+def host_of(task: object) -> PortalHost | None:
+    """Finds the library that a task belongs to, or None if it is no task of one known here."""
+    for name, host in (("asyncio", _for_asyncio), ("trio", _for_trio), ("curio", _for_curio)):
+        if name in sys.modules and host().is_task(task):
+            return host()
+    return None
+
+
+def _in_trio_task() -> bool:
+    # Asked for before asyncio: in guest mode Trio runs inside a running asyncio loop. But an
+    # asyncio callback of the same thread is no Trio task, and belongs to asyncio.
+    trio = sys.modules.get("trio")
+    return trio is not None and trio.lowlevel.in_trio_task()
+
+
+def _in_asyncio() -> bool:
+    asyncio = sys.modules.get("asyncio")
+    return asyncio is not None and asyncio._get_running_loop() is not None
+
+
+@functools.cache
+def _for_asyncio() -> PortalHost:
+    from verdigris.loops._asyncio_host import AsyncioHost
+
+    return AsyncioHost()
+
+
+@functools.cache
+def _for_trio() -> PortalHost:
+    from verdigris.loops._trio_host import TrioHost
+
+    return TrioHost()
+
+
+@functools.cache
+def _for_curio() -> PortalHost:
+    from verdigris.loops._curio_host import CurioHost
+
+    return CurioHost()

@@ -6,8 +6,8 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::tables::{self, Table, slot};
 use super::{GreenCoroutine, collection, inspection, protocol};
+use crate::tables::{self, Table, slot};
 
 static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
 

@@ -5,8 +5,9 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::{GreenCoroutine, INLINE_ARGS, State, spare};
+use super::{GreenCoroutine, INLINE_ARGS, State, Work, spare};
 use crate::errors::raise;
+use crate::portal::{self, Portal};
 use crate::thread_state;
 
 /// `async_def(fn, /, *args, assert_await_occurs=False, **kwargs)`.
@@ -38,21 +39,7 @@ pub unsafe extern "C" fn async_def(
         if this.is_null() {
             return ptr::null_mut();
         }
-        (*this).state = State::Created;
-        (*this).assert_await_occurs = false;
-        (*this).awaited = false;
-        (*this).tracked = false;
-        (*this).finalized = false;
-        (*this).nargs = (nargs - 1) as u32;
-        (*this).activation = ptr::null_mut();
-        (*this).awaiter = ptr::null_mut();
-        (*this).function = ffi::Py_NewRef(function);
-        (*this).keywords = ptr::null_mut();
-        (*this).args = GreenCoroutine::inline_args(this);
-        (*this).name = ptr::null_mut();
-        (*this).qualname = ptr::null_mut();
-        (*this).origin = ptr::null_mut();
-        (*this).weak_references = ptr::null_mut();
+        GreenCoroutine::fill(this, Work::Call, function, (nargs - 1) as u32);
         if keywords.is_null() && nargs as usize <= 1 + INLINE_ARGS {
             for index in 1..nargs as usize {
                 (*this).inline_args[index] = ffi::Py_NewRef(*args.add(index));
@@ -79,6 +66,57 @@ pub unsafe extern "C" fn async_def(
 }
 
 impl GreenCoroutine {
+    /// Writes the fields of a new object. The arguments are left to the caller.
+    #[inline(always)]
+    unsafe fn fill(this: *mut Self, work: Work, function: *mut PyObject, nargs: u32) {
+        // SAFETY: the GIL is held; `this` is new and nobody else sees it.
+        unsafe {
+            (*this).state = State::Created;
+            (*this).work = work;
+            (*this).yielded = false;
+            (*this).assert_await_occurs = false;
+            (*this).awaited = false;
+            (*this).tracked = false;
+            (*this).finalized = false;
+            (*this).nargs = nargs;
+            (*this).activation = ptr::null_mut();
+            (*this).awaiter = ptr::null_mut();
+            (*this).portal = ptr::null_mut();
+            (*this).function = ffi::Py_NewRef(function);
+            (*this).keywords = ptr::null_mut();
+            (*this).args = Self::inline_args(this);
+            (*this).name = ptr::null_mut();
+            (*this).qualname = ptr::null_mut();
+            (*this).origin = ptr::null_mut();
+            (*this).weak_references = ptr::null_mut();
+        }
+    }
+
+    /// One step of a portal's coroutine: `object`, a borrowed reference, is sent
+    /// or thrown. Null with an exception set.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held and all objects are live.
+    #[inline(always)]
+    pub unsafe fn of_step(
+        portal: *mut Portal,
+        coroutine: *mut PyObject,
+        work: Work,
+        object: *mut PyObject,
+    ) -> *mut Self {
+        // SAFETY: as above.
+        unsafe {
+            let this = spare::allocate();
+            if !this.is_null() {
+                Self::fill(this, work, coroutine, 1);
+                (*this).portal = portal;
+                (*this).inline_args[1] = ffi::Py_NewRef(object);
+            }
+            this
+        }
+    }
+
     /// The general case of keeping arguments: keywords, or more than fit inline.
     #[cold]
     unsafe fn keep_arguments(
@@ -226,15 +264,28 @@ impl GreenCoroutine {
         }
     }
 
-    /// Calls the function, on whatever stack runs now.
+    /// Does its work, on whatever stack runs now.
     ///
     /// # Safety
     ///
     /// The GIL is held and the coroutine is running for the first time.
-    pub unsafe extern "C" fn call_function(this: *mut Self) -> *mut PyObject {
+    #[inline(always)]
+    pub unsafe fn run_work(this: *mut Self) -> *mut PyObject {
         // SAFETY: function and arguments are held by the object until it ends;
         // `args[0]` is the scratch slot that the offset flag promises.
         unsafe {
+            if (*this).work != Work::Call {
+                let throw = (*this).work == Work::Throw;
+                let (coroutine, object) = ((*this).function, (*this).inline_args[1]);
+                let stack = (*this).activation;
+                return portal::step_coroutine(
+                    stack,
+                    coroutine,
+                    object,
+                    throw,
+                    &mut (*this).yielded,
+                );
+            }
             ffi::PyObject_Vectorcall(
                 (*this).function,
                 (*this).args.add(1),

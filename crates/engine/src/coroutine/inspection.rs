@@ -5,11 +5,11 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject, PyThreadState};
 
-use super::tables::{Table, attribute};
 use super::{GreenCoroutine, State};
 use crate::activation::Activation;
 use crate::errors::{self, raise};
 use crate::runtime::Runtime;
+use crate::tables::{Table, attribute};
 use crate::thread_state;
 
 impl GreenCoroutine {

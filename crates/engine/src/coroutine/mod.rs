@@ -5,14 +5,12 @@
 //! `am_send` slot, and its entry points are raw `extern "C"` functions, because
 //! a `PyO3` trampoline must not stay open across a switch of stacks.
 
-mod await_iterator;
 mod class;
 mod collection;
 mod creation;
 mod inspection;
 mod protocol;
 mod spare;
-mod tables;
 
 use core::ptr;
 
@@ -21,11 +19,12 @@ use pyo3::ffi::{self, PyObject, PyThreadState};
 use crate::activation::{self, Activation, AwaitRecord, Incoming, Outcome};
 use crate::eager;
 use crate::errors::{self, raise};
+use crate::portal::Portal;
 use crate::runtime::{self, Runtime};
 
-pub use await_iterator::make_type as make_iterator_type;
 pub use class::make_type;
 pub use creation::async_def;
+pub use protocol::method_result;
 
 /// Arguments up to this many lie in the object itself.
 const INLINE_ARGS: usize = 4;
@@ -37,7 +36,7 @@ const MOST_REFUSALS: u32 = 100;
 /// Where a coroutine is in its life.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
-enum State {
+pub enum State {
     /// Not begun: it has its function and arguments, and no stack.
     Created,
     /// It waits on its stack.
@@ -48,11 +47,28 @@ enum State {
     Ended,
 }
 
+/// What it puts on its stack.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Work {
+    /// A call of its function.
+    Call,
+    /// A portal's step: its first argument is sent to the coroutine that stands
+    /// in place of the function.
+    Send,
+    /// The same, and its first argument is thrown.
+    Throw,
+}
+
 /// The object behind `async_def(fn, ...)`.
 #[repr(C)]
 pub struct GreenCoroutine {
     ob_base: PyObject,
-    state: State,
+    pub state: State,
+    work: Work,
+    /// For a portal's step that has ended: the portal's coroutine has not, but
+    /// yielded to the loop by itself.
+    pub yielded: bool,
     assert_await_occurs: bool,
     /// Whether its function ever called `await_`.
     pub awaited: bool,
@@ -68,6 +84,9 @@ pub struct GreenCoroutine {
     /// The coroutine that awaits this one through the `await` statement on the
     /// stack it may share, borrowed, only compared (`run_on_this_stack`).
     awaiter: *mut PyObject,
+    /// For a portal's step: which portal, borrowed, null when that is gone.
+    pub portal: *mut Portal,
+    /// What is called, or, for a portal's step, the coroutine that is stepped.
     function: *mut PyObject,
     /// Names of the keyword arguments, which are the last of `args`, or null.
     keywords: *mut PyObject,
@@ -92,8 +111,12 @@ impl GreenCoroutine {
     // ---- stepping -----------------------------------------------------------
 
     /// One step: begin or resume with `value`, a borrowed reference.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, `thread` is current, the caller holds `this`.
     #[inline(always)]
-    unsafe fn send(this: *mut Self, thread: *mut PyThreadState, value: *mut PyObject) -> Outcome {
+    pub unsafe fn send(this: *mut Self, thread: *mut PyThreadState, value: *mut PyObject) -> Outcome {
         // SAFETY: the GIL is held; `this` is held by the caller.
         unsafe {
             match (*this).state {
@@ -114,8 +137,13 @@ impl GreenCoroutine {
         }
     }
 
+    /// The first step.
+    ///
+    /// # Safety
+    ///
+    /// As for `send`, and it has not begun.
     #[inline(always)]
-    unsafe fn begin(this: *mut Self, thread: *mut PyThreadState) -> Outcome {
+    pub unsafe fn begin(this: *mut Self, thread: *mut PyThreadState) -> Outcome {
         // SAFETY: the GIL is held and the coroutine has not begun.
         unsafe {
             let started = Runtime::get_or_init()
@@ -234,7 +262,7 @@ impl GreenCoroutine {
                 outer: (*stack).awaits,
             };
             (*stack).awaits = &raw const record;
-            let result = Self::call_function(this);
+            let result = Self::run_work(this);
             (*stack).awaits = record.outer;
             (*stack).innermost = outer;
             (*this).activation = ptr::null_mut();
@@ -258,7 +286,11 @@ impl GreenCoroutine {
     }
 
     /// Throws `exception` (a new reference, an exception instance) in.
-    unsafe fn throw(this: *mut Self, exception: *mut PyObject) -> Outcome {
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held; the caller holds `this`.
+    pub unsafe fn throw(this: *mut Self, exception: *mut PyObject) -> Outcome {
         // SAFETY: the GIL is held; `this` is held by the caller.
         unsafe {
             match (*this).state {

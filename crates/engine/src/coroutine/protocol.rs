@@ -5,11 +5,12 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject, PySendResult, PyThreadState};
 
-use super::tables::{Table, method};
-use super::{GreenCoroutine, State, await_iterator};
+use super::{GreenCoroutine, State};
 use crate::activation::{Activation, Outcome};
+use crate::await_iterator::{self, Stepped};
 use crate::errors::{self, raise};
 use crate::runtime::Runtime;
+use crate::tables::{Table, method};
 use crate::thread_state;
 
 /// A step on behalf of an `await` statement, a task, or whoever else drives.
@@ -128,7 +129,9 @@ unsafe fn shared_stack(
     }
 }
 
-unsafe fn method_result(outcome: Outcome) -> *mut PyObject {
+/// What a method that steps returns: a yielded value, or null with
+/// `StopIteration` for a result.
+pub unsafe fn method_result(outcome: Outcome) -> *mut PyObject {
     match outcome {
         Outcome::Yielded(value) => value,
         Outcome::Ended(result) => {
@@ -141,7 +144,7 @@ unsafe fn method_result(outcome: Outcome) -> *mut PyObject {
     }
 }
 
-pub unsafe extern "C" fn method_send(this: *mut PyObject, value: *mut PyObject) -> *mut PyObject {
+unsafe extern "C" fn method_send(this: *mut PyObject, value: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and live objects.
     unsafe {
         method_result(GreenCoroutine::send(
@@ -152,7 +155,7 @@ pub unsafe extern "C" fn method_send(this: *mut PyObject, value: *mut PyObject) 
     }
 }
 
-pub unsafe extern "C" fn method_throw(
+unsafe extern "C" fn method_throw(
     this: *mut PyObject,
     args: *mut *mut PyObject,
     nargs: ffi::Py_ssize_t,
@@ -167,7 +170,7 @@ pub unsafe extern "C" fn method_throw(
     }
 }
 
-pub unsafe extern "C" fn method_close(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+unsafe extern "C" fn method_close(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and a live object.
     unsafe {
         if GreenCoroutine::close(this.cast()) {
@@ -181,8 +184,15 @@ pub unsafe extern "C" fn method_close(this: *mut PyObject, _: *mut PyObject) -> 
 /// `__await__()` called by hand: nothing is known of who will step the result.
 unsafe extern "C" fn method_await(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and a live object.
-    unsafe { await_iterator::new(this.cast()) }
+    unsafe { await_iterator::new(this, &STEPPED) }
 }
+
+static STEPPED: Stepped = Stepped {
+    next: tp_iternext,
+    send: method_send,
+    throw: method_throw,
+    close: method_close,
+};
 
 pub static METHODS: Table<[ffi::PyMethodDef; 6]> = Table([
     method(c"send", ffi::PyMethodDefPointer { PyCFunction: method_send }, ffi::METH_O,

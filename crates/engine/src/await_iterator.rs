@@ -9,13 +9,21 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::tables::{self, Table, method, slot};
-use super::{GreenCoroutine, protocol};
+use crate::tables::{self, Table, method, slot};
+
+/// How coroutines of one type are stepped.
+pub struct Stepped {
+    pub next: ffi::iternextfunc,
+    pub send: ffi::PyCFunction,
+    pub throw: ffi::PyCFunctionFast,
+    pub close: ffi::PyCFunction,
+}
 
 #[repr(C)]
 struct AwaitIterator {
     ob_base: PyObject,
     coroutine: *mut PyObject,
+    by: &'static Stepped,
 }
 
 static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
@@ -24,28 +32,35 @@ static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
 ///
 /// # Safety
 ///
-/// The GIL is held and `coroutine` is live.
-pub unsafe fn new(coroutine: *mut GreenCoroutine) -> *mut PyObject {
+/// The GIL is held; `coroutine` is live and of the type that `by` steps.
+pub unsafe fn new(coroutine: *mut PyObject, by: &'static Stepped) -> *mut PyObject {
     // SAFETY: TYPE is made with the module; the object is complete when tracked.
     unsafe {
         let this: *mut AwaitIterator = ffi::PyObject_GC_New(TYPE);
         if !this.is_null() {
-            (*this).coroutine = ffi::Py_NewRef(coroutine.cast());
+            (*this).coroutine = ffi::Py_NewRef(coroutine);
+            (*this).by = by;
             ffi::PyObject_GC_Track(this.cast());
         }
         this.cast()
     }
 }
 
-/// The coroutine behind an iterator, borrowed.
-unsafe fn coroutine_of(this: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called with a live object of the type, which always has one.
-    unsafe { (*this.cast::<AwaitIterator>()).coroutine }
+/// The coroutine behind an iterator, borrowed, and how it is stepped.
+unsafe fn coroutine_of(this: *mut PyObject) -> (*mut PyObject, &'static Stepped) {
+    // SAFETY: called with a live object of the type, which always has both.
+    unsafe {
+        let this: *mut AwaitIterator = this.cast();
+        ((*this).coroutine, (*this).by)
+    }
 }
 
 unsafe extern "C" fn send(this: *mut PyObject, value: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and live objects.
-    unsafe { protocol::method_send(coroutine_of(this), value) }
+    unsafe {
+        let (coroutine, by) = coroutine_of(this);
+        (by.send)(coroutine, value)
+    }
 }
 
 unsafe extern "C" fn throw(
@@ -54,17 +69,26 @@ unsafe extern "C" fn throw(
     nargs: ffi::Py_ssize_t,
 ) -> *mut PyObject {
     // SAFETY: as above.
-    unsafe { protocol::method_throw(coroutine_of(this), args, nargs) }
+    unsafe {
+        let (coroutine, by) = coroutine_of(this);
+        (by.throw)(coroutine, args, nargs)
+    }
 }
 
 unsafe extern "C" fn close(this: *mut PyObject, unused: *mut PyObject) -> *mut PyObject {
     // SAFETY: as above.
-    unsafe { protocol::method_close(coroutine_of(this), unused) }
+    unsafe {
+        let (coroutine, by) = coroutine_of(this);
+        (by.close)(coroutine, unused)
+    }
 }
 
 unsafe extern "C" fn tp_iternext(this: *mut PyObject) -> *mut PyObject {
     // SAFETY: as above.
-    unsafe { protocol::tp_iternext(coroutine_of(this)) }
+    unsafe {
+        let (coroutine, by) = coroutine_of(this);
+        (by.next)(coroutine)
+    }
 }
 
 unsafe extern "C" fn tp_traverse(
@@ -78,7 +102,7 @@ unsafe extern "C" fn tp_traverse(
         if failed != 0 {
             failed
         } else {
-            visit(coroutine_of(this), arg)
+            visit(coroutine_of(this).0, arg)
         }
     }
 }
@@ -87,14 +111,14 @@ unsafe extern "C" fn tp_dealloc(this: *mut PyObject) {
     // SAFETY: called by CPython with the GIL held, when no reference is left.
     unsafe {
         ffi::PyObject_GC_UnTrack(this.cast());
-        ffi::Py_DECREF(coroutine_of(this));
+        ffi::Py_DECREF(coroutine_of(this).0);
         let class = ffi::Py_TYPE(this);
         ffi::PyObject_GC_Del(this.cast());
         ffi::Py_DECREF(class.cast());
     }
 }
 
-const DOC: &CStr = c"Iterator over the steps of a GreenCoroutine.";
+const DOC: &CStr = c"Iterator over the steps of a coroutine of verdigris.";
 
 static METHODS: Table<[ffi::PyMethodDef; 4]> = Table([
     method(

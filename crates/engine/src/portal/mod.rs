@@ -1,0 +1,315 @@
+//! `PortalCoroutine`: a coroutine whose every step runs on a native stack, so
+//! that synchronous code anywhere below it can wait.
+//!
+//! It stands between a loop and a task's own coroutine. Both sides see what they
+//! would see without it: what the coroutine yields goes up, what the loop sends
+//! or throws comes down.
+//!
+//! ```text
+//!            step without a wait in sync code      step in which sync code waits
+//!  loop      send(x)                 <- y          send(x)           <- y
+//!  portal    take a stack            give it back  take a stack      keep it
+//!  stack     coroutine.send(x) yields y            coroutine.send(x) -> f() -> await_(...)
+//! ```
+//!
+//! So a task that waits by itself holds no stack, only the portal object, and
+//! one whose synchronous code waits holds one, like any function of `async_def`.
+//! A step is a [`GreenCoroutine`] of its own ([`GreenCoroutine::of_step`]), made
+//! out of spare parts; nearly always it ends before anybody could look at it.
+
+mod class;
+mod inspection;
+mod protocol;
+
+use core::ptr;
+
+use pyo3::ffi::{self, PyObject, PySendResult, PyThreadState};
+
+use crate::activation::{Activation, AwaitRecord, Outcome};
+use crate::coroutine::{GreenCoroutine, State, Work};
+use crate::eager;
+use crate::errors::{self, raise};
+use crate::runtime::Runtime;
+
+pub use class::{make_type, new};
+
+/// The object in the place of a task's coroutine.
+#[repr(C)]
+pub struct Portal {
+    ob_base: PyObject,
+    /// The coroutine whose steps it runs.
+    coroutine: *mut PyObject,
+    /// The step in which synchronous code waits, or null.
+    waiting: *mut GreenCoroutine,
+    weak_references: *mut PyObject,
+    running: bool,
+    ended: bool,
+}
+
+/// What goes into a step. Both are borrowed references.
+#[derive(Clone, Copy)]
+enum Input {
+    Value(*mut PyObject),
+    /// An exception instance.
+    Exception(*mut PyObject),
+}
+
+impl Portal {
+    /// One step of the coroutine, on a stack.
+    #[inline(always)]
+    unsafe fn step(this: *mut Self, thread: *mut PyThreadState, input: Input) -> Outcome {
+        // SAFETY: the GIL is held, the objects are live, `thread` is current.
+        unsafe {
+            if (*this).running || (*this).ended {
+                return Outcome::Ended(Self::refuse_step(this));
+            }
+            (*this).running = true;
+            // A task that puts its own coroutine back meanwhile drops this one.
+            ffi::Py_INCREF(this.cast());
+            let waiting = (*this).waiting;
+            let outcome = if waiting.is_null() {
+                Self::begin_step(this, thread, input)
+            } else {
+                let outcome = match input {
+                    Input::Value(value) => GreenCoroutine::send(waiting, thread, value),
+                    Input::Exception(exception) => {
+                        GreenCoroutine::throw(waiting, ffi::Py_NewRef(exception))
+                    }
+                };
+                Self::after_step(this, waiting, outcome)
+            };
+            (*this).running = false;
+            ffi::Py_DECREF(this.cast());
+            outcome
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn begin_step(this: *mut Self, thread: *mut PyThreadState, input: Input) -> Outcome {
+        // SAFETY: as for `step`.
+        unsafe {
+            let (work, object) = match input {
+                Input::Value(value) => (Work::Send, value),
+                Input::Exception(exception) => (Work::Throw, exception),
+            };
+            let step = GreenCoroutine::of_step(this, (*this).coroutine, work, object);
+            if step.is_null() {
+                return Outcome::Ended(ptr::null_mut());
+            }
+            let outcome = GreenCoroutine::begin(step, thread);
+            if (*step).state == State::Created {
+                // No stack was to be had. Nobody shall miss that it was not awaited.
+                (*step).state = State::Ended;
+                ffi::Py_DECREF(step.cast());
+                return outcome;
+            }
+            Self::after_step(this, step, outcome)
+        }
+    }
+
+    /// Keeps a step that waits, and drops one that has ended.
+    #[inline(always)]
+    unsafe fn after_step(this: *mut Self, step: *mut GreenCoroutine, outcome: Outcome) -> Outcome {
+        // SAFETY: as for `step`; the reference to `step` is the portal's.
+        unsafe {
+            (*this).waiting = step;
+            match outcome {
+                Outcome::Yielded(value) => Outcome::Yielded(value),
+                // It was refused, by the wrong thread, and waits as before.
+                Outcome::Ended(result) if (*step).state != State::Ended => Outcome::Ended(result),
+                Outcome::Ended(result) => {
+                    (*this).waiting = ptr::null_mut();
+                    let yielded = (*step).yielded;
+                    (*this).ended = !yielded;
+                    (*step).portal = ptr::null_mut();
+                    if result.is_null() {
+                        let exception = errors::take();
+                        ffi::Py_DECREF(step.cast());
+                        errors::restore(exception);
+                    } else {
+                        ffi::Py_DECREF(step.cast());
+                    }
+                    if yielded {
+                        Outcome::Yielded(result)
+                    } else {
+                        Outcome::Ended(result)
+                    }
+                }
+            }
+        }
+    }
+
+    #[cold]
+    unsafe fn refuse_step(this: *mut Self) -> *mut PyObject {
+        // SAFETY: the GIL is held.
+        unsafe {
+            if (*this).running {
+                raise(ffi::PyExc_ValueError, c"coroutine already executing")
+            } else {
+                raise(
+                    ffi::PyExc_RuntimeError,
+                    c"cannot reuse already awaited coroutine",
+                )
+            }
+        }
+    }
+
+    /// Ends the coroutine as `coroutine.close` does. False with an exception set
+    /// when it could not be ended, or ended with another exception.
+    unsafe fn close(this: *mut Self) -> bool {
+        // SAFETY: the GIL is held; the caller holds `this`.
+        unsafe {
+            if (*this).ended {
+                return true;
+            }
+            let exit = ffi::PyObject_CallNoArgs(ffi::PyExc_GeneratorExit);
+            if exit.is_null() {
+                return false;
+            }
+            let outcome = Self::step(this, ffi::PyThreadState_Get(), Input::Exception(exit));
+            ffi::Py_DECREF(exit);
+            match outcome {
+                Outcome::Yielded(value) => {
+                    ffi::Py_DECREF(value);
+                    raise(ffi::PyExc_RuntimeError, c"coroutine ignored GeneratorExit");
+                    false
+                }
+                Outcome::Ended(result) if !result.is_null() => {
+                    ffi::Py_DECREF(result);
+                    true
+                }
+                Outcome::Ended(_) => {
+                    let expected = ffi::PyErr_ExceptionMatches(ffi::PyExc_GeneratorExit) != 0;
+                    if expected {
+                        ffi::PyErr_Clear();
+                    }
+                    expected
+                }
+            }
+        }
+    }
+}
+
+/// Steps a portal's coroutine, on `stack`, which was taken for it. `yielded`
+/// tells whether the result is what it yields, and not what it returns.
+///
+/// # Safety
+///
+/// The GIL is held, `stack` runs now, and all objects are live.
+#[inline(always)]
+pub unsafe fn step_coroutine(
+    stack: *mut Activation,
+    coroutine: *mut PyObject,
+    object: *mut PyObject,
+    throw: bool,
+    yielded: &mut bool,
+) -> *mut PyObject {
+    // SAFETY: as above. The portal holds the coroutine, and the step the object.
+    unsafe {
+        // A function that the coroutine awaits may share the stack: nobody else
+        // stands between the two.
+        let record = AwaitRecord {
+            awaited: coroutine,
+            args: ptr::null(),
+            awaiter: ptr::null_mut(),
+            owned: 0,
+            outer: ptr::null(),
+        };
+        (*stack).awaits = &raw const record;
+        let mut result = ptr::null_mut();
+        let status = if throw {
+            throw_into(coroutine, object, &mut result)
+        } else {
+            let methods = (*ffi::Py_TYPE(coroutine)).tp_as_async;
+            let send = if methods.is_null() {
+                None
+            } else {
+                (*methods).am_send
+            };
+            send.unwrap_or(ffi::PyIter_Send)(coroutine, object, &raw mut result)
+        };
+        (*stack).awaits = ptr::null();
+        *yielded = matches!(status, PySendResult::PYGEN_NEXT);
+        result
+    }
+}
+
+#[cold]
+unsafe fn throw_into(
+    coroutine: *mut PyObject,
+    exception: *mut PyObject,
+    result: &mut *mut PyObject,
+) -> PySendResult {
+    // SAFETY: the GIL is held and both objects are live.
+    unsafe {
+        let method = ffi::PyObject_GetAttrString(coroutine, c"throw".as_ptr());
+        if method.is_null() {
+            return PySendResult::PYGEN_ERROR;
+        }
+        *result = ffi::PyObject_CallOneArg(method, exception);
+        ffi::Py_DECREF(method);
+        if !result.is_null() {
+            return PySendResult::PYGEN_NEXT;
+        }
+        *result = errors::take_stop_iteration();
+        if result.is_null() {
+            PySendResult::PYGEN_ERROR
+        } else {
+            PySendResult::PYGEN_RETURN
+        }
+    }
+}
+
+/// `current_portal()`: the innermost portal that drives the caller, or None.
+pub unsafe extern "C" fn current_portal(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held; running stacks are live.
+    unsafe {
+        let mut found = ffi::Py_None();
+        if let Some(runtime) = Runtime::get() {
+            let mut stack = runtime.current.get();
+            if !stack.is_null() && eager::is_foreign_step(stack) {
+                stack = ptr::null_mut();
+            }
+            while !stack.is_null() {
+                let portal = (*(*stack).coroutine).portal;
+                if !portal.is_null() {
+                    found = portal.cast();
+                    break;
+                }
+                stack = (*stack).driver;
+            }
+        }
+        ffi::Py_NewRef(found)
+    }
+}
+
+/// `can_withdraw(portal)`: whether the task's own coroutine can take the place of
+/// the portal again. Not while synchronous code waits below the portal, or called
+/// the caller: the coroutine is in the middle of a step then.
+pub unsafe extern "C" fn can_withdraw(
+    _module: *mut PyObject,
+    portal: *mut PyObject,
+) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held and a live object; running
+    // stacks and their records are live.
+    unsafe {
+        if ffi::Py_TYPE(portal) != class::get() {
+            return raise(ffi::PyExc_TypeError, c"expected a PortalCoroutine");
+        }
+        let portal: *mut Portal = portal.cast();
+        let can = if !(*portal).running {
+            (*portal).waiting.is_null()
+        } else {
+            // The caller runs in the step itself, and nothing but `await`
+            // statements lies between: the step's own record is the innermost.
+            Runtime::get().is_some_and(|runtime| {
+                let stack = runtime.current.get();
+                !stack.is_null()
+                    && (*(*stack).coroutine).portal == portal
+                    && !(*stack).awaits.is_null()
+                    && (*(*stack).awaits).outer.is_null()
+            })
+        };
+        ffi::PyBool_FromLong(can.into())
+    }
+}

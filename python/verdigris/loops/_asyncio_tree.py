@@ -1,0 +1,113 @@
+"""Portals for asyncio's tasks, given when the loop's `create_task` makes them.
+
+Which tasks belong to a tree is told by a context variable, which asyncio copies for every task
+and callback. While a tree is open the loop has a `create_task` of ours in front of its own. The
+task factory is not touched: programs set it and ask for it, and some (anyio) compare it.
+"""
+
+import asyncio
+import types
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from contextvars import Context, ContextVar
+from typing import Any
+
+from verdigris import _engine
+from verdigris._engine import GreenCoroutine, PortalCoroutine
+
+
+class _Tree:
+    """A block whose tasks get portals."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, outer: "_Tree | None") -> None:
+        self.loop = loop
+        self.outer = outer
+        self.open = True
+
+    def grows_in(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Whether a task that is made now, in this context, on this loop, is one of its own."""
+        if self.open and self.loop is loop:
+            return True
+        return self.outer is not None and self.outer.grows_in(loop)
+
+
+_tree: ContextVar[_Tree | None] = ContextVar("verdigris_tree", default=None)
+
+
+class _Watched:
+    """A loop with a `create_task` of ours, for as long as trees are open on it."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._had_its_own = "create_task" in vars(loop)
+        self._before: Callable[..., asyncio.Task[Any]] = loop.create_task
+        self._ours = self._create_task
+        self.trees = 0
+        loop.create_task = self._ours  # type: ignore[method-assign, assignment]
+
+    def _create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
+        tree = _tree.get()
+        if tree is not None and tree.grows_in(self._loop):
+            context = options.get("context")
+            if context is not None:
+                _join(context, tree)
+            if _is_steppable(coro):
+                coro = _engine.portal(coro)
+        return self._before(coro, **options)
+
+    def restore(self) -> None:
+        """Gives the loop its own `create_task` back."""
+        if vars(self._loop).get("create_task") is not self._ours:
+            return  # somebody has put another in front of ours, which passes everything on
+        if self._had_its_own:
+            self._loop.create_task = self._before  # type: ignore[method-assign]
+        else:
+            del self._loop.create_task
+
+
+_watched: dict[asyncio.AbstractEventLoop, _Watched] = {}
+
+
+def _is_steppable(coro: object) -> bool:
+    # What is green already needs no portal, and what is no coroutine gets the loop's own error.
+    if isinstance(coro, (GreenCoroutine, PortalCoroutine)):
+        return False
+    return isinstance(coro, (Coroutine, types.GeneratorType))
+
+
+def _join(context: Context, tree: _Tree) -> None:
+    """Makes a task that is started in a context of its own choice one of the tree."""
+    try:
+        context.run(_tree.set, tree)
+    except RuntimeError:
+        pass  # it is entered already, so it is the current one, or one around it
+
+
+@contextmanager
+def children_of_this_task() -> Iterator[None]:
+    """Gives portals to the tasks that are made within, and to those that these make."""
+    loop = asyncio.get_running_loop()
+    watched = _watched.get(loop)
+    if watched is None:
+        try:
+            watched = _watched[loop] = _Watched(loop)
+        except (AttributeError, TypeError) as error:
+            raise RuntimeError(
+                f"Portals for a tree of tasks need a loop whose create_task can be replaced, and "
+                f"{type(loop).__qualname__} does not let it. Call ensure_portal() in each task."
+            ) from error
+    watched.trees += 1
+    tree = _Tree(loop, _tree.get())
+    token = _tree.set(tree)
+    try:
+        yield
+    finally:
+        tree.open = False
+        try:
+            _tree.reset(token)
+        except ValueError:
+            pass  # left in another context than it was entered in; it is closed all the same
+        watched.trees -= 1
+        if watched.trees == 0:
+            del _watched[loop]
+            watched.restore()
