@@ -6,12 +6,27 @@ wrappers around them, so that a row measures nothing of this file.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 from collections.abc import Awaitable, Callable, Coroutine
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 OURS = "verdigris"
+# greenback's names over verdigris. No peer of its own: it stands beside greenback where that is
+# what a row is about.
+DROP_IN = "verdigris's greenback"
+
+
+@dataclass(frozen=True)
+class Portal:
+    """What a library offers to tasks that it has not started."""
+
+    # Gives the current task a portal, at once.
+    ensure: Callable[[], Coroutine[Any, Any, None]]
+    # Gives another task one.
+    bestow: Callable[[Any], None]
 
 
 @dataclass(frozen=True)
@@ -24,12 +39,21 @@ class Peer:
     enter: Callable[..., Coroutine[Any, Any, Any]]
     # For a library that only decorates functions: `enter` made from this costs one more call.
     decorate: Callable[[Callable[..., Any]], Callable[..., Coroutine[Any, Any, Any]]] | None = None
+    # None for a library that can only enter functions.
+    portal: Portal | None = None
 
 
 def _verdigris() -> Peer:
     import verdigris
 
-    return Peer(OURS, _version(OURS), verdigris.await_, verdigris.async_def)
+    portal = Portal(verdigris.ensure_portal, verdigris.bestow_portal)
+    return Peer(OURS, _version(OURS), verdigris.await_, verdigris.async_def, portal=portal)
+
+
+def _drop_in() -> Peer:
+    # By name, because a checkout may be older than it.
+    greenback = importlib.import_module("verdigris.compat.greenback")
+    return _of_greenback(DROP_IN, OURS, greenback)
 
 
 def _awaitlet() -> Peer:
@@ -41,8 +65,16 @@ def _awaitlet() -> Peer:
 def _greenback() -> Peer:
     import greenback
 
+    return _of_greenback("greenback", "greenback", greenback)
+
+
+def _of_greenback(name: str, distribution: str, greenback: ModuleType) -> Peer:
     return Peer(
-        "greenback", _version("greenback"), greenback.await_, greenback.with_portal_run_sync
+        name,
+        _version(distribution),
+        greenback.await_,
+        greenback.with_portal_run_sync,
+        portal=Portal(greenback.ensure_portal, greenback.bestow_portal),
     )
 
 
@@ -70,6 +102,7 @@ _LOADERS: dict[str, Callable[[], Peer]] = {
     "greenletio": _greenletio,
 }
 NAMES = tuple(_LOADERS)
+_LOADERS[DROP_IN] = _drop_in
 
 
 def load(name: str) -> Peer:
@@ -91,3 +124,8 @@ def load_all() -> tuple[list[Peer], dict[str, str]]:
         except ImportError as error:
             missing[name] = str(error)
     return found, missing
+
+
+def with_portals(peers: list[Peer]) -> list[tuple[Peer, Portal]]:
+    """Those of the peers that have portals."""
+    return [(peer, peer.portal) for peer in peers if peer.portal is not None]

@@ -95,6 +95,18 @@ class Loop:
         """Gives `start(async_fn, *args)`; the end of the block waits for all."""
         raise NotImplementedError
 
+    def own_tasks(self) -> contextlib.AbstractAsyncContextManager[Callable[..., Any]]:
+        """Gives `spawn(async_fn, *args)`, which returns the loop's own task object.
+
+        Nothing of the test's stands around the coroutine. What a task raises leaves
+        the block in an exception group.
+        """
+        raise NotImplementedError
+
+    def coroutine_of(self, task: Any) -> Any:
+        """What the loop steps for a task."""
+        raise NotImplementedError
+
 
 class AsyncioLoop(Loop):
     name = "asyncio"
@@ -146,6 +158,14 @@ class AsyncioLoop(Loop):
         yield start
         if started:
             await asyncio.wait(started)
+
+    @contextlib.asynccontextmanager
+    async def own_tasks(self) -> AsyncIterator[Callable[..., Any]]:
+        async with asyncio.TaskGroup() as group:
+            yield lambda async_fn, *args: group.create_task(async_fn(*args))
+
+    def coroutine_of(self, task: Any) -> Any:
+        return task.get_coro()
 
 
 class UvloopLoop(AsyncioLoop):
@@ -208,6 +228,21 @@ class TrioLoop(Loop):
                 return background
 
             yield start
+
+    @contextlib.asynccontextmanager
+    async def own_tasks(self) -> AsyncIterator[Callable[..., Any]]:
+        async with self.trio.open_nursery() as nursery:
+
+            def spawn(async_fn: Callable[..., Any], *args: Any) -> Any:
+                before = nursery.child_tasks
+                nursery.start_soon(async_fn, *args)
+                (task,) = nursery.child_tasks - before
+                return task
+
+            yield spawn
+
+    def coroutine_of(self, task: Any) -> Any:
+        return task.coro
 
 
 LOOPS = {"asyncio": AsyncioLoop, "uvloop": UvloopLoop, "trio": TrioLoop}

@@ -360,3 +360,39 @@ def test_resident_memory_is_flat_and_a_burst_is_given_back(python: Any) -> None:
         """
     )
     assert len(done.stdout.split()) == 3
+
+
+def test_a_stack_that_rests_keeps_no_deep_memory(python: Any) -> None:
+    """One that went deep in native code does not rest: it gives its memory back first."""
+    done = python(
+        """
+        import os
+        from hand_driver import finish
+        from verdigris import _engine, async_def
+
+        def resident():
+            with open("/proc/self/statm") as statm:
+                return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+        class Deep:
+            def __init__(self, depth):
+                self.depth = depth
+            def __repr__(self):  # through C at every level
+                return repr(Deep(self.depth - 1)) if self.depth else ""
+
+        def nest(depth):
+            # Some stacks at once, so that several come to rest.
+            if depth:
+                finish(async_def(nest, depth - 1))
+            repr(Deep(250))
+
+        finish(async_def(nest, 6))
+        before = resident()
+        import sys
+        sys.setrecursionlimit(10_000)
+        for _ in range(5):
+            finish(async_def(repr, Deep(3000)))
+        print((resident() - before) / 2**20)
+        """
+    )
+    assert float(done.stdout) < 1.5

@@ -107,6 +107,10 @@ pub struct Activation {
     pub runtime: u64,
     /// How often it was resumed.
     pub steps: u32,
+    /// Whether the function has ended, and the stack rests until it gets another.
+    ended: bool,
+    /// Whether a resting stack shall end instead.
+    dismissed: bool,
     /// The task that resumed this stack, borrowed, or null (`eager`).
     pub resumer: *mut PyObject,
 }
@@ -136,42 +140,81 @@ pub unsafe fn start(
     thread: *mut PyThreadState,
     coroutine: *mut GreenCoroutine,
 ) -> Result<*mut Activation, StackError> {
+    let resting = runtime.take_resting();
+    let this = if resting.is_null() {
+        // SAFETY: by contract.
+        unsafe { make(runtime, thread)? }
+    } else {
+        resting
+    };
+    // SAFETY: `this` is ours: complete, and its stack runs nothing.
+    unsafe {
+        thread_state::begin(thread, &raw mut (*this).state);
+        (*this).coroutine = coroutine;
+        (*this).innermost = coroutine;
+        (*this).resumer = ptr::null_mut();
+        (*this).steps = 0;
+        (*this).ended = false;
+    }
+    Ok(this)
+}
+
+/// Takes a stack out of the pool and makes an activation on it.
+#[inline(never)]
+unsafe fn make(
+    runtime: &Runtime,
+    thread: *mut PyThreadState,
+) -> Result<*mut Activation, StackError> {
     let stack = runtime.take_stack()?;
     let (low, top) = (stack.limit(), stack.base());
     let this: *mut Activation = stack.reserved().as_ptr().cast();
     // SAFETY: `this` points to RESERVED bytes, aligned to 64, that are ours as
-    // long as the stack is; nobody reads a field before it is written here, but
-    // for the state's mark, which says whether the last user left the state
-    // ready or the memory is fresh.
+    // long as the stack is; nobody reads a field before it is written here or by
+    // `start`, but for the state's mark, which says whether the last user left
+    // the state ready or the memory is fresh.
     // The chunk lies behind the activation, inside the reserved part.
     unsafe {
-        thread_state::begin(
-            thread,
-            &raw mut (*this).state,
-            this.add(1).cast(),
-            CHUNK,
-            low,
-            top,
-        );
+        thread_state::make(&raw mut (*this).state, this.add(1).cast(), CHUNK, low, top);
         (*this).suspender = ptr::null();
-        (*this).coroutine = coroutine;
-        (*this).innermost = coroutine;
         (*this).driver = ptr::null_mut();
         (*this).awaits = ptr::null();
         (*this).outgoing = ptr::null_mut();
         (*this).thread = thread_state::thread_id(thread);
         (*this).runtime = runtime.id;
-        (*this).resumer = ptr::null_mut();
-        (*this).steps = 0;
+        (*this).dismissed = false;
         (*this).fiber.write(Fiber::new(
             stack,
             move |suspender: &Suspender<(), ()>, ()| {
                 (*this).suspender = suspender;
-                (*this).outgoing = GreenCoroutine::run_work(coroutine);
+                while !(*this).dismissed {
+                    (*this).outgoing = GreenCoroutine::run_work((*this).coroutine);
+                    (*this).ended = true;
+                    suspender.rest(());
+                }
             },
         ));
     }
     Ok(this)
+}
+
+/// Ends a stack that rests, and gives it back to the pool. Runs no Python code,
+/// and needs no GIL.
+///
+/// # Safety
+///
+/// The stack rests, on this thread.
+pub unsafe fn dismiss(this: *mut Activation) {
+    // SAFETY: by contract the fiber waits in `rest`, from where it returns.
+    // Dropped in place: it gives the stack it lies on back to the pool, with a
+    // copy of the stack's handle, as its last act.
+    unsafe {
+        (*this).dismissed = true;
+        let fiber = (*this).fiber.assume_init_mut();
+        let Step::Return(()) = fiber.resume(()) else {
+            unreachable!("a dismissed stack returns");
+        };
+        (*this).fiber.assume_init_drop();
+    }
 }
 
 impl Activation {
@@ -225,21 +268,15 @@ impl Activation {
             // what `enter` and `leave` drop may run code that asks for it.
             thread_state::enter(thread, &raw mut (*this).state, driver.as_mut_ptr());
             (*this).driver = runtime.current.replace(this);
-            let step = (*this).fiber.assume_init_mut().resume(());
+            (*this).fiber.assume_init_mut().resume(());
             runtime.current.set((*this).driver);
-            let waits = matches!(step, Step::Yield(()));
-            if waits {
-                thread_state::leave(thread, &raw mut (*this).state, driver.as_ptr());
-            } else {
-                thread_state::end(thread, &raw mut (*this).state, driver.as_ptr());
-            }
             let outgoing = (*this).outgoing;
-            if waits {
+            if !(*this).ended {
+                thread_state::leave(thread, &raw mut (*this).state, driver.as_ptr());
                 return Outcome::Yielded(outgoing);
             }
-            // In place: it gives the stack it lies on back to the pool, with a
-            // copy of the stack's handle, as its last act.
-            (*this).fiber.assume_init_drop();
+            thread_state::end(thread, &raw mut (*this).state, driver.as_ptr());
+            runtime.rest(this, (*this).fiber.assume_init_ref().went_deep());
             Outcome::Ended(outgoing)
         }
     }

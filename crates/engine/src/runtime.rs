@@ -12,7 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use verdigris_fiber::{Config, Pool, Stack, StackError};
 
-use crate::activation::{Activation, RESERVED};
+use crate::activation::{self, Activation, RESERVED};
 use crate::coroutine::GreenCoroutine;
 use crate::thread_state;
 
@@ -20,9 +20,21 @@ use crate::thread_state;
 /// that ends in `RecursionError` there ends in it here.
 const STACK_SIZE: usize = 8 << 20;
 
+/// How many stacks may rest. A call that waits inside a call that waits takes two.
+const MOST_RESTING: usize = 4;
+
+/// After so many functions one stack goes to the pool although it could rest, so
+/// that the pool's sweep comes to it.
+const REST_IN_TURN: u32 = 256;
+
 /// The engine's state of one thread.
 pub struct Runtime {
     pool: Pool,
+    /// Stacks whose functions have ended, ready for others: beginning on one of
+    /// them is a resumption, which saves taking a stack and making a fiber.
+    resting: [Cell<*mut Activation>; MOST_RESTING],
+    count_resting: Cell<usize>,
+    until_sweep: Cell<u32>,
     /// The function whose stack this thread runs on, or null on its own stack.
     pub current: Cell<*mut Activation>,
     /// Never reused, unlike the address of a thread or of its stacks.
@@ -126,6 +138,7 @@ impl Drop for Runtime {
     fn drop(&mut self) {
         // SAFETY: this thread's own variable; from here on it has no runtime.
         unsafe { thread_state::set_runtime(ptr::null()) };
+        self.dismiss_resting();
         mailboxes().retain(|(id, _)| *id != self.id);
         let mut state = self
             .mailbox
@@ -183,6 +196,9 @@ impl Runtime {
         };
         let runtime = Box::new(Runtime {
             pool: Pool::new(config)?,
+            resting: [const { Cell::new(ptr::null_mut()) }; MOST_RESTING],
+            count_resting: Cell::new(0),
+            until_sweep: Cell::new(REST_IN_TURN),
             current: Cell::new(ptr::null_mut()),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             mailbox: Arc::new(Mailbox::new()),
@@ -197,15 +213,61 @@ impl Runtime {
         }
     }
 
-    /// A stack to run a function on.
-    #[inline]
+    /// A stack to make an activation on.
     pub fn take_stack(&self) -> Result<Stack, StackError> {
         self.pool.take()
     }
 
-    /// The state of this thread's pool of stacks.
+    /// A stack that rests, or null.
+    #[inline(always)]
+    pub fn take_resting(&self) -> *mut Activation {
+        let count = self.count_resting.get();
+        if count == 0 {
+            return ptr::null_mut();
+        }
+        self.count_resting.set(count - 1);
+        self.resting[count - 1].get()
+    }
+
+    /// Takes a stack whose function has ended. One that went deep goes to the
+    /// pool, which takes its memory away.
+    #[inline(always)]
+    pub fn rest(&self, activation: *mut Activation, went_deep: bool) {
+        let count = self.count_resting.get();
+        let left = self.until_sweep.get();
+        if count < MOST_RESTING && left > 0 && !went_deep {
+            self.resting[count].set(activation);
+            self.count_resting.set(count + 1);
+            self.until_sweep.set(left - 1);
+        } else {
+            self.dismiss(activation);
+        }
+    }
+
+    #[cold]
+    fn dismiss(&self, activation: *mut Activation) {
+        self.until_sweep.set(REST_IN_TURN);
+        // SAFETY: its function has ended on this thread, and nobody else knows it.
+        unsafe { activation::dismiss(activation) };
+    }
+
+    fn dismiss_resting(&self) {
+        loop {
+            let activation = self.take_resting();
+            if activation.is_null() {
+                return;
+            }
+            self.dismiss(activation);
+        }
+    }
+
+    /// The state of this thread's pool of stacks. Those that rest count as pooled.
     pub fn stats(&self) -> verdigris_fiber::Stats {
-        self.pool.stats()
+        let mut stats = self.pool.stats();
+        let resting = self.count_resting.get();
+        stats.in_use -= resting;
+        stats.pooled += resting;
+        stats
     }
 
     /// Unwinds what other threads abandoned, if anything.

@@ -131,6 +131,14 @@ impl<Input, Yield, Return> Fiber<Input, Yield, Return> {
         self.coroutine.done()
     }
 
+    /// Whether code went deep on the stack since its memory was last given back. Then the memory
+    /// should go back to the pool, and from there to the system, rather than wait for more work.
+    /// A hint, which costs a look at two cache lines.
+    #[inline]
+    pub fn went_deep(&self) -> bool {
+        self.stack.went_deep()
+    }
+
     /// Whether the fiber was ever resumed.
     #[inline]
     pub fn started(&self) -> bool {
@@ -173,6 +181,18 @@ impl<Input, Yield> Suspender<Input, Yield> {
     #[inline(always)]
     pub fn suspend(&self, value: Yield) -> Input {
         let _float_control = Restore::on_return();
+        self.yielder.suspend(value)
+    }
+
+    /// Suspends the fiber between two pieces of work: as [`suspend`](Suspender::suspend), but the
+    /// floating-point control words are not kept. What runs next begins with those of whoever
+    /// resumes the fiber, as a new fiber would.
+    ///
+    /// # Panics
+    ///
+    /// As for `suspend`.
+    #[inline(always)]
+    pub fn rest(&self, value: Yield) -> Input {
         self.yielder.suspend(value)
     }
 }

@@ -161,6 +161,11 @@ impl Stack {
         self.raw.header().limit
     }
 
+    #[inline]
+    pub(crate) fn went_deep(&self) -> bool {
+        self.raw.went_deep()
+    }
+
     /// Gives the stack up for ever: it is not reused, and its memory stays as it is, even when the
     /// pool has gone. For code that can never finish but that others may still point into.
     #[inline]

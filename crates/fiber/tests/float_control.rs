@@ -101,6 +101,23 @@ fn what_the_resumer_sets_is_its_own_and_a_new_fiber_starts_with_it() {
 }
 
 #[test]
+fn after_a_rest_a_fiber_goes_on_with_the_resumers() {
+    let pool = pool();
+    let usual = get();
+    let mut fiber = Fiber::new(
+        pool.take().unwrap(),
+        |suspender: &Suspender<(), Words>, ()| {
+            set(CHANGED);
+            suspender.rest(get());
+            get()
+        },
+    );
+    assert_eq!(fiber.resume(()), Step::Yield(CHANGED));
+    assert_eq!(get(), usual, "the resumer has its own");
+    assert_eq!(fiber.resume(()), Step::Return(usual));
+}
+
+#[test]
 fn the_resumer_has_its_own_after_a_panic_and_after_an_unwinding() {
     let pool = pool();
     let usual = get();

@@ -134,6 +134,22 @@ fn deep_use_is_trimmed_on_release() {
 }
 
 #[test]
+fn a_fiber_tells_that_it_went_deep() {
+    let pool = Pool::new(Config::default()).unwrap();
+    let mut fiber = Fiber::new(pool.take().unwrap(), |suspender: &Suspender<(), ()>, ()| {
+        use_stack(KIB);
+        suspender.rest(());
+        use_stack(MIB);
+        suspender.rest(());
+    });
+    assert_eq!(fiber.resume(()), Step::Yield(()));
+    assert!(!fiber.went_deep());
+    assert_eq!(fiber.resume(()), Step::Yield(()));
+    assert!(fiber.went_deep());
+    assert_eq!(fiber.resume(()), Step::Return(()));
+}
+
+#[test]
 fn reserved_bytes_far_above_the_base_are_trimmed_too() {
     let test = "reserved_bytes_far_above_the_base_are_trimmed_too";
     child::succeeds(test, || {

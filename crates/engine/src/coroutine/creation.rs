@@ -206,6 +206,13 @@ impl GreenCoroutine {
         // SAFETY: the GIL is held. Fields are cleared before references are
         // dropped, since dropping may run code that looks at this object.
         unsafe {
+            if (*this).work != Work::Call {
+                // The coroutine of a step stays, for the sake of its name.
+                if core::mem::replace(&mut (*this).nargs, 0) != 0 {
+                    ffi::Py_DECREF((*this).inline_args[1]);
+                }
+                return;
+            }
             if (*this).keywords.is_null() && (*this).args == Self::inline_args(this) {
                 while (*this).nargs > 0 {
                     let index = (*this).nargs as usize;

@@ -116,7 +116,11 @@ impl GreenCoroutine {
     ///
     /// The GIL is held, `thread` is current, the caller holds `this`.
     #[inline(always)]
-    pub unsafe fn send(this: *mut Self, thread: *mut PyThreadState, value: *mut PyObject) -> Outcome {
+    pub unsafe fn send(
+        this: *mut Self,
+        thread: *mut PyThreadState,
+        value: *mut PyObject,
+    ) -> Outcome {
         // SAFETY: the GIL is held; `this` is held by the caller.
         unsafe {
             match (*this).state {

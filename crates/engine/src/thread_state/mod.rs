@@ -91,15 +91,10 @@ unsafe extern "C" {
     #[link_name = "vg_origin_depth"]
     pub fn origin_depth(thread: *mut PyThreadState) -> c_int;
 
+    #[link_name = "vg_make"]
+    pub fn make(stack: *mut StackState, chunk: *mut u8, chunk_size: usize, low: usize, top: usize);
     #[link_name = "vg_begin"]
-    pub fn begin(
-        thread: *mut PyThreadState,
-        stack: *mut StackState,
-        chunk: *mut u8,
-        chunk_size: usize,
-        low: usize,
-        top: usize,
-    );
+    pub fn begin(thread: *mut PyThreadState, stack: *mut StackState);
     #[link_name = "vg_enter"]
     pub fn enter(thread: *mut PyThreadState, stack: *mut StackState, driver: *mut DriverState);
     #[link_name = "vg_leave"]

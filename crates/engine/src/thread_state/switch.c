@@ -161,10 +161,13 @@ static void reset(vg_stack *s)
 #endif
 }
 
-/* Makes the state of a stack whose memory holds none. */
-static void __attribute__((noinline))
-make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr_t top)
+/* Makes the state of a stack, if its memory holds none yet. `chunk` is the memory
+ * of its root data-stack chunk; `low` and `top` are the bounds of its C stack. */
+void vg_make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr_t top)
 {
+    if (s->ready == VG_READY) {
+        return;
+    }
     _PyStackChunk *root = chunk;
     root->previous = NULL;
     root->size = chunk_size;
@@ -228,18 +231,14 @@ make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr_t top)
     s->ready = VG_READY;
 }
 
-/* Readies a stack to begin. `chunk` is the memory of its root data-stack chunk;
- * `low` and `top` are the bounds of its C stack. */
-void vg_begin(PyThreadState *ts, vg_stack *s, void *chunk, size_t chunk_size,
-              uintptr_t low, uintptr_t top)
+/* Readies a stack to begin. */
+void vg_begin(PyThreadState *ts, vg_stack *s)
 {
-    if (s->ready != VG_READY) {
-        make(s, chunk, chunk_size, low, top);
-    }
 #if PY_VERSION_HEX >= 0x030c0000
     s->instrumentation = vg_instrumentation(ts); /* no frames yet, so up to date */
 #else
     (void)ts;
+    (void)s;
 #endif
 }
 
