@@ -12,13 +12,14 @@ from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from verdigris import _engine, loops
+from verdigris._coroutine_function import mark
 from verdigris._engine import GreenCoroutine, PortalCoroutine, async_def, can_await
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def ensure_portal() -> None:
+def ensure_portal() -> Coroutine[Any, Any, None]:
     """Makes the current task able to use `await_`, from here to its end.
 
     Any sync function that the task calls from now on, however deep, may call `await_`. A second
@@ -43,6 +44,17 @@ async def ensure_portal() -> None:
         >>> asyncio.run(main())
         'colour was fetched'
     """
+    # The usual case is that there is one, which knows the way through its loop.
+    portal = _engine.current_portal()
+    if portal is not None and portal.checkpoint is not None:
+        return portal.checkpoint()
+    return _ensure_portal()
+
+
+mark(ensure_portal)
+
+
+async def _ensure_portal() -> None:
     host = loops.running_host()
     if host is None:
         raise RuntimeError(
@@ -103,7 +115,9 @@ def bestow_portal(task: Any) -> None:
     if _is_portal_in(coroutine):
         return
     _refuse_greenback(task)
-    host.replace(task, coroutine, _engine.portal(coroutine))
+    portal = _engine.portal(coroutine)
+    portal.checkpoint = host.checkpoint
+    host.replace(task, coroutine, portal)
 
 
 def has_portal(task: Any = None) -> bool:

@@ -92,14 +92,10 @@ async def portals_for_tree() -> AsyncIterator[None]:
             await host.shielded_checkpoint()
 
 
-def _withdraw(host: loops.PortalHost, task: Any, portal: PortalCoroutine) -> None:
+def _withdraw(host: loops.PortalHost, task: Any, portal: PortalCoroutine[Any]) -> None:
     """Puts the task's own coroutine back."""
     # Another library may have put something of its own around the portal since.
-    if (
-        not host.has_ended(task)
-        and host.coroutine(task) is portal
-        and _engine.can_withdraw(portal)
-    ):
+    if not host.has_ended(task) and host.coroutine(task) is portal and _engine.can_withdraw(portal):
         host.replace(task, portal, portal.coroutine)
 
 

@@ -133,7 +133,9 @@ class async_context(Generic[T_co]):
     def __enter__(self) -> T_co:
         """Enters the manager and gives what it gives."""
         kind = type(self._manager)
-        refusal = f"{kind.__name__!r} object does not support the asynchronous context manager protocol"
+        refusal = (
+            f"{kind.__name__!r} object does not support the asynchronous context manager protocol"
+        )
         # Special methods are those of the type, as for the statement.
         enter = getattr(kind, "__aenter__", None)
         if enter is None:
@@ -186,13 +188,13 @@ class async_iter(Generic[T_co]):
 
     def __init__(self, iterable: AsyncIterable[T_co]) -> None:
         """Asks the iterable for its iterator."""
-        aiter = getattr(type(iterable), "__aiter__", None)
-        if aiter is None:
+        get_iterator = getattr(type(iterable), "__aiter__", None)
+        if get_iterator is None:
             raise TypeError(
                 f"'async_iter' requires an object with __aiter__ method, got "
                 f"{type(iterable).__name__}"
             )
-        self._iterator: Any = aiter(iterable)
+        self._iterator: Any = get_iterator(iterable)
         self._next: Any = getattr(type(self._iterator), "__anext__", None)
         if self._next is None:
             raise TypeError(

@@ -204,8 +204,8 @@ const AWAIT_DOC: &core::ffi::CStr = c"await_(awaitable, /)
 
 Wait for an awaitable from synchronous code.
 
-Must be called somewhere below a function that async_def() runs. Takes what
-the await statement takes. The awaitable is driven right here; the event loop
+Must be called somewhere below a function that async_def() runs, or in a task
+that has a portal. Takes what the await statement takes. The awaitable is driven right here; the event loop
 gets control only if it really suspends, so this is a checkpoint exactly when
 the awaitable is one.
 
@@ -234,7 +234,8 @@ Example:
 const CAN_AWAIT_DOC: &core::ffi::CStr = c"can_await()
 --
 
-Return whether await_() can wait here, that is, below async_def().
+Return whether await_() can wait here: below async_def(), or in a task with
+a portal.
 
 Example:
     >>> import asyncio

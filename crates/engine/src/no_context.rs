@@ -4,7 +4,7 @@
 use pyo3::ffi::{self, PyObject};
 use pyo3::prelude::*;
 
-use crate::errors;
+use crate::{errors, portal};
 
 const CO_COROUTINE: i32 = 0x80;
 const CO_ASYNC_GENERATOR: i32 = 0x200;
@@ -51,6 +51,13 @@ fn describe(py: Python<'_>) -> PyResult<String> {
              Start one, e.g. asyncio.run(async_def({hint}))."
         ));
     }
+    if let Some(library) = portal_to_come(py)? {
+        return Ok(format!(
+            "await_() can't wait yet: a portal was set for the current task while the task runs, \
+             and it works from the task's next step on. Write `await ensure_portal()`, which takes \
+             that step, or `await {library}.sleep(0)`."
+        ));
+    }
     Ok(match entered {
         Some(0) => {
             let Place {
@@ -61,7 +68,8 @@ fn describe(py: Python<'_>) -> PyResult<String> {
             } = &places[0];
             format!(
                 "await_() was called in the coroutine '{function}' itself ({file}:{line}): \
-                 write `await` there; await_() is for synchronous functions."
+                 write `await` there; await_() is for synchronous functions. (In a task with a \
+                 portal it works there too: `await ensure_portal()`.)"
             )
         }
         Some(index) => {
@@ -75,7 +83,8 @@ fn describe(py: Python<'_>) -> PyResult<String> {
             format!(
                 "await_() has nothing to wait in: '{function}' was entered without async_def, \
                  from '{caller}' at {file}:{line}. Call it there as \
-                 `await async_def({function}, ...)`."
+                 `await async_def({function}, ...)`, or give the task a portal before, by \
+                 `await ensure_portal()`."
             )
         }
         None => match places.last() {
@@ -135,6 +144,27 @@ fn call_stack(py: Python<'_>) -> PyResult<Vec<Place>> {
         frame = if back.is_none() { None } else { Some(back) };
     }
     Ok(places)
+}
+
+/// The library whose current task has a portal that it did not step through yet:
+/// it was set while the task runs.
+fn portal_to_come(py: Python<'_>) -> PyResult<Option<&'static str>> {
+    let modules = py.import("sys")?.getattr("modules")?;
+    let mut coroutine = None;
+    if let Ok(trio) = modules.get_item("trio.lowlevel")
+        && trio.call_method0("in_trio_task")?.extract()?
+    {
+        let task = trio.call_method0("current_task")?;
+        coroutine = Some(("trio", task.getattr("coro")?));
+    } else if let Ok(asyncio) = modules.get_item("asyncio") {
+        let task = asyncio.call_method0("current_task")?;
+        if !task.is_none() {
+            coroutine = Some(("asyncio", task.call_method0("get_coro")?));
+        }
+    }
+    Ok(coroutine
+        .filter(|(_, coroutine)| portal::check_exact(coroutine.as_ptr()))
+        .map(|(library, _)| library))
 }
 
 /// Whether asyncio or Trio runs in this thread. Imports neither.

@@ -25,12 +25,17 @@ def _step() -> Generator[None, None, None]:
     yield
 
 
+async def _checkpoint() -> None:
+    await _step()
+
+
 class AsyncioHost(PortalHost):
     """The tasks of asyncio, written in C or in Python."""
 
     name = "asyncio"
 
     def __init__(self) -> None:
+        self.checkpoint = _checkpoint
         self._field: int | None = None
 
     def is_task(self, candidate: object) -> bool:
@@ -79,9 +84,6 @@ class AsyncioHost(PortalHost):
                 f"with_portal_run(), which needs no access to the task."
             )
 
-    async def checkpoint(self) -> None:
-        await _step()
-
     async def shielded_checkpoint(self) -> None:
         try:
             await _step()
@@ -128,7 +130,8 @@ def _find_field() -> int:
         coroutine = _nothing()
         try:
             task = _CTask(coroutine, loop=_NoLoop(), name=name)  # type: ignore[arg-type]
-            task._log_destroy_pending = False
+            # It never runs, and shall not be reported for that.
+            setattr(task, "_log_destroy_pending", False)  # noqa: B010 (not in the type stubs)
             found.add(_engine.find_field(_CTask, task, coroutine))
         finally:
             coroutine.close()

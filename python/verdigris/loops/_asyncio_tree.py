@@ -8,7 +8,7 @@ task factory is not touched: programs set it and ask for it, and some (anyio) co
 import asyncio
 import types
 from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from typing import Any
 
@@ -43,7 +43,7 @@ class _Watched:
         self._before: Callable[..., asyncio.Task[Any]] = loop.create_task
         self._ours = self._create_task
         self.trees = 0
-        loop.create_task = self._ours  # type: ignore[method-assign, assignment]
+        loop.create_task = self._ours  # type: ignore[method-assign]
 
     def _create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
         tree = _tree.get()
@@ -77,10 +77,9 @@ def _is_steppable(coro: object) -> bool:
 
 def _join(context: Context, tree: _Tree) -> None:
     """Makes a task that is started in a context of its own choice one of the tree."""
-    try:
+    # If it is entered already, it is the current one, or one around it.
+    with suppress(RuntimeError):
         context.run(_tree.set, tree)
-    except RuntimeError:
-        pass  # it is entered already, so it is the current one, or one around it
 
 
 @contextmanager
@@ -103,10 +102,9 @@ def children_of_this_task() -> Iterator[None]:
         yield
     finally:
         tree.open = False
-        try:
+        # It may be left in another context than it was entered in; it is closed all the same.
+        with suppress(ValueError):
             _tree.reset(token)
-        except ValueError:
-            pass  # left in another context than it was entered in; it is closed all the same
         watched.trees -= 1
         if watched.trees == 0:
             del _watched[loop]

@@ -7,10 +7,17 @@ import curio
 from verdigris.loops._host import AnyCoroutine, PortalHost
 
 
+async def _checkpoint() -> None:
+    await curio.sleep(0)
+
+
 class CurioHost(PortalHost):
     """The tasks of curio."""
 
     name = "curio"
+
+    def __init__(self) -> None:
+        self.checkpoint = _checkpoint
 
     def is_task(self, candidate: object) -> bool:
         return isinstance(candidate, curio.Task)
@@ -38,9 +45,6 @@ class CurioHost(PortalHost):
         task._run_coro = new
         task._send = new.send
         task._throw = new.throw
-
-    async def checkpoint(self) -> None:
-        await curio.sleep(0)
 
     async def shielded_checkpoint(self) -> None:
         async with curio.disable_cancellation():

@@ -1,7 +1,7 @@
 """What a loop has to offer for portals: where its tasks keep their coroutine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 AnyCoroutine = Coroutine[Any, Any, Any]
@@ -15,6 +15,8 @@ class PortalHost(ABC):
 
     #: The library's name, for messages.
     name: str
+    #: A point of schedule and of cancellation. One object, since every portal refers to it.
+    checkpoint: Callable[[], Coroutine[Any, Any, None]]
 
     @abstractmethod
     def is_task(self, candidate: object) -> bool:
@@ -53,10 +55,6 @@ class PortalHost(ABC):
         Raises:
             RuntimeError: The task can't be changed, or has another coroutine than `old`.
         """
-
-    @abstractmethod
-    async def checkpoint(self) -> None:
-        """A point of schedule and of cancellation."""
 
     @abstractmethod
     async def shielded_checkpoint(self) -> None:

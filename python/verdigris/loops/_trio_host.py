@@ -13,6 +13,9 @@ class TrioHost(PortalHost):
 
     name = "trio"
 
+    def __init__(self) -> None:
+        self.checkpoint = trio.lowlevel.checkpoint
+
     def is_task(self, candidate: object) -> bool:
         return isinstance(candidate, trio.lowlevel.Task)
 
@@ -45,9 +48,6 @@ class TrioHost(PortalHost):
         method = getattr(task, "_next_send_fn", None)
         if method is not None and getattr(method, "__self__", None) is old:
             task._next_send_fn = getattr(new, method.__name__)
-
-    async def checkpoint(self) -> None:
-        await trio.lowlevel.checkpoint()
 
     async def shielded_checkpoint(self) -> None:
         await trio.lowlevel.cancel_shielded_checkpoint()

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from verdigris._portal import bestow_portal
 
 if TYPE_CHECKING:
-    import trio
     from trio.abc import Instrument
     from trio.lowlevel import RunVar, Task
 else:
@@ -62,8 +61,7 @@ class AutoPortalInstrument(Instrument):
             parent = nursery.parent_task
             opened_before = self._watched.get(parent)
             wanted = (
-                opened_before is not None
-                and parent.child_nurseries.index(nursery) >= opened_before
+                opened_before is not None and parent.child_nurseries.index(nursery) >= opened_before
             )
         if wanted:
             bestow_portal(task)

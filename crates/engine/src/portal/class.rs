@@ -38,6 +38,7 @@ pub unsafe extern "C" fn new(_module: *mut PyObject, coroutine: *mut PyObject) -
         if !this.is_null() {
             (*this).coroutine = ffi::Py_NewRef(coroutine);
             (*this).waiting = ptr::null_mut();
+            (*this).checkpoint = ffi::Py_NewRef(ffi::Py_None());
             (*this).weak_references = ptr::null_mut();
             (*this).running = false;
             (*this).ended = false;
@@ -59,6 +60,7 @@ unsafe extern "C" fn tp_traverse(
             ffi::Py_TYPE(this).cast(),
             (*portal).coroutine,
             (*portal).waiting.cast(),
+            (*portal).checkpoint,
         ];
         for object in owned {
             if !object.is_null() {
@@ -87,6 +89,7 @@ unsafe extern "C" fn tp_dealloc(this: *mut PyObject) {
             (*waiting).portal = ptr::null_mut();
             ffi::Py_DECREF(waiting.cast());
         }
+        ffi::Py_XDECREF((*portal).checkpoint);
         ffi::Py_DECREF((*portal).coroutine);
         let class = ffi::Py_TYPE(this);
         ffi::PyObject_GC_Del(this.cast());
@@ -100,7 +103,7 @@ Made by the portal functions of verdigris, and found where the coroutine of a
 task with a portal is asked for. What it does not know itself it asks the
 task's own coroutine, which is its attribute `coroutine`.";
 
-static MEMBERS: Table<[ffi::PyMemberDef; 3]> = Table([
+static MEMBERS: Table<[ffi::PyMemberDef; 4]> = Table([
     ffi::PyMemberDef {
         name: c"__weaklistoffset__".as_ptr(),
         type_code: ffi::Py_T_PYSSIZET,
@@ -114,6 +117,13 @@ static MEMBERS: Table<[ffi::PyMemberDef; 3]> = Table([
         offset: offset_of!(Portal, coroutine) as ffi::Py_ssize_t,
         flags: ffi::Py_READONLY,
         doc: c"The task's own coroutine.".as_ptr(),
+    },
+    ffi::PyMemberDef {
+        name: c"checkpoint".as_ptr(),
+        type_code: ffi::Py_T_OBJECT_EX,
+        offset: offset_of!(Portal, checkpoint) as ffi::Py_ssize_t,
+        flags: 0,
+        doc: c"What takes one step through the task's loop, or None.".as_ptr(),
     },
     // SAFETY: all fields of a sentinel are null.
     unsafe { core::mem::zeroed() },

@@ -41,9 +41,19 @@ pub struct Portal {
     coroutine: *mut PyObject,
     /// The step in which synchronous code waits, or null.
     waiting: *mut GreenCoroutine,
+    /// What takes one step through the loop of the task, or None; the package
+    /// keeps it here.
+    checkpoint: *mut PyObject,
     weak_references: *mut PyObject,
     running: bool,
     ended: bool,
+}
+
+/// Whether `object` is a `PortalCoroutine`.
+#[inline]
+pub fn check_exact(object: *mut PyObject) -> bool {
+    // SAFETY: `object` is live.
+    unsafe { ffi::Py_TYPE(object) == class::get() }
 }
 
 /// What goes into a step. Both are borrowed references.
@@ -293,7 +303,7 @@ pub unsafe extern "C" fn can_withdraw(
     // SAFETY: called by CPython with the GIL held and a live object; running
     // stacks and their records are live.
     unsafe {
-        if ffi::Py_TYPE(portal) != class::get() {
+        if !check_exact(portal) {
             return raise(ffi::PyExc_TypeError, c"expected a PortalCoroutine");
         }
         let portal: *mut Portal = portal.cast();

@@ -116,7 +116,7 @@ static STEPPED: Stepped = Stepped {
     close: method_close,
 };
 
-pub static METHODS: Table<[ffi::PyMethodDef; 5]> = Table([
+pub static METHODS: Table<[ffi::PyMethodDef; 6]> = Table([
     method(c"send", ffi::PyMethodDefPointer { PyCFunction: method_send }, ffi::METH_O,
         c"send($self, value, /)\n--\n\nResume with value; return what it yields next or raise StopIteration."),
     method(c"throw", ffi::PyMethodDefPointer { PyCFunctionFast: method_throw }, ffi::METH_FASTCALL,
@@ -126,5 +126,7 @@ pub static METHODS: Table<[ffi::PyMethodDef; 5]> = Table([
     method(c"__await__", ffi::PyMethodDefPointer { PyCFunction: method_await },
         ffi::METH_NOARGS | ffi::METH_COEXIST, // in place of the slot's wrapper
         c"__await__($self, /)\n--\n\nReturn an iterator to be used in an await expression."),
+    method(c"__class_getitem__", ffi::PyMethodDefPointer { PyCFunction: ffi::Py_GenericAlias },
+        ffi::METH_O | ffi::METH_CLASS, c"PortalCoroutine[T] for annotations."),
     ffi::PyMethodDef::zeroed(),
 ]);
