@@ -8,7 +8,7 @@
 //! - [`activation`]: one function on one stack, from start to end;
 //! - [`runtime`]: what is kept for each thread;
 //! - [`thread_state`]: `CPython`'s thread state around a switch, in C;
-//! - [`eager`], [`no_context`], [`errors`]: the cases that are refused, and how.
+//! - [`eager`], [`greenlet`], [`no_context`], [`errors`]: the cases that are refused, and how.
 
 mod activation;
 mod await_;
@@ -16,6 +16,7 @@ mod await_iterator;
 mod coroutine;
 mod eager;
 mod errors;
+mod greenlet;
 mod no_context;
 mod portal;
 mod runtime;
