@@ -14,13 +14,14 @@ stays enabled in it, as in the programs that the figures are about.
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import statistics
 import types
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
+
+import event_loop
 
 # Does its work the given number of times and returns the nanoseconds that took.
 Timed = Callable[[int], Coroutine[Any, Any, int]]
@@ -73,6 +74,7 @@ class Case:
     baseline: str = NATIVE
     targets: list[Target] = field(default_factory=list)
     size: int | None = None  # what the cases of a row differ in, where that is a number
+    loop: str | None = None  # where it must run; None where the run is
 
 
 @dataclass(frozen=True)
@@ -120,7 +122,7 @@ def with_own_code(function: Function) -> Function:
 async def _turn(contender: Contender, count: int) -> int:
     gc.collect()
     # A task of its own: some peers change the task that they have run in.
-    return await asyncio.create_task(contender.timed(count))
+    return await event_loop.in_new_task(contender.timed, count)
 
 
 async def _count_that_fills(contender: Contender, turn_ns: float) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import statistics
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -71,3 +72,31 @@ def in_fresh_process(scene: str, contender: str, count: int, loop: str) -> Figur
         raise SceneFailed(f"not finished after {error.timeout:.0f} s") from error
     figures: dict[str, Any] = json.loads(ran.stdout)
     return figures
+
+
+def medians_in_turns(
+    scene: str, contenders: list[str], count: int, loop: str, repeats: int
+) -> tuple[dict[str, Figures], dict[str, str]]:
+    """Plays a scene `repeats` times for each contender, in turns.
+
+    Returns:
+        The medians, and the reasons of those that failed, by contender.
+    """
+    runs: dict[str, list[Figures]] = {}
+    failures: dict[str, str] = {}
+    for _ in range(repeats):
+        for name in contenders:
+            if name in failures:
+                continue
+            try:
+                figures = in_fresh_process(scene, name, count, loop)
+            except SceneFailed as failed:
+                failures[name] = str(failed)
+                runs.pop(name, None)
+            else:
+                runs.setdefault(name, []).append(figures)
+    medians = {
+        name: {key: statistics.median(figures[key] for figures in of_one) for key in of_one[0]}
+        for name, of_one in runs.items()
+    }
+    return medians, failures

@@ -14,9 +14,8 @@ from types import ModuleType
 from typing import Any
 
 OURS = "verdigris"
-# greenback's names over verdigris. No peer of its own: it stands beside greenback where that is
-# what a row is about.
-DROP_IN = "verdigris's greenback"
+# greenback's names over verdigris. It is no peer, and stands beside greenback in one row only.
+DROP_IN = "compat.greenback"
 
 
 @dataclass(frozen=True)
@@ -100,9 +99,9 @@ _LOADERS: dict[str, Callable[[], Peer]] = {
     "awaitlet": _awaitlet,
     "greenback": _greenback,
     "greenletio": _greenletio,
+    DROP_IN: _drop_in,
 }
-NAMES = tuple(_LOADERS)
-_LOADERS[DROP_IN] = _drop_in
+NAMES = tuple(name for name in _LOADERS if name != DROP_IN)
 
 
 def load(name: str) -> Peer:
@@ -124,6 +123,14 @@ def load_all() -> tuple[list[Peer], dict[str, str]]:
         except ImportError as error:
             missing[name] = str(error)
     return found, missing
+
+
+def with_drop_in(peers: list[Peer]) -> list[Peer]:
+    """The peers, and the drop-in for greenback where it can be imported."""
+    try:
+        return [*peers, load(DROP_IN)]
+    except ImportError:
+        return peers
 
 
 def with_portals(peers: list[Peer]) -> list[tuple[Peer, Portal]]:

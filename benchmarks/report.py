@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from measure import NATIVE
+from peers import DROP_IN, OURS
 from results import Document, Section
 
 NAME_WIDTH = 22
@@ -16,6 +17,9 @@ FORMATS: dict[str, tuple[str, Format]] = {
     "ns": ("median", lambda ns: f"{ns:,.0f} ns"),
     "ratio": ("to baseline", lambda ratio: f"{ratio:.2f} x"),
     "bytes_each": ("RSS each", lambda size: f"{size / 1024:.2f} KiB"),
+    "more_bytes_each": ("RSS more", lambda size: f"{size:,.0f} B"),
+    "traced_bytes_each": ("traced each", lambda size: f"{size / 1024:.2f} KiB"),
+    "more_traced_bytes_each": ("traced more", lambda size: f"{size:,.0f} B"),
     "page_table_bytes_each": ("page tables each", lambda size: f"{size / 1024:.2f} KiB"),
     "start_seconds": ("start all", lambda seconds: f"{seconds:.2f} s"),
     "finish_seconds": ("finish all", lambda seconds: f"{seconds:.2f} s"),
@@ -69,20 +73,34 @@ def summary(document: Document) -> str:
 
 
 def markdown(document: Document) -> str:
-    """The table of the README: times as multiples of native, nanoseconds in native's column."""
-    contenders = [NATIVE, *document.versions]
-    lines = [
-        f"| work | {' | '.join(contenders)} |",
-        "|---|" + "---:|" * len(contenders),
+    """The tables of the README: times as multiples of native, nanoseconds in native's column.
+
+    Portals have a table of their own: few peers have them, and the drop-in is none.
+    """
+    of_portals = [found for found in document.sections if found.row.startswith("portal-")]
+    others = [found for found in document.sections if found not in of_portals]
+    tables = [
+        _times(others, list(document.versions)),
+        _times(of_portals, [OURS, DROP_IN, "greenback"]),
     ]
-    for found in document.sections:
+    return "\n\n".join(table for table in tables if table)
+
+
+def _times(sections: list[Section], contenders: list[str]) -> str:
+    lines = []
+    for found in sections:
         native = found.value(NATIVE, "ns")
         if native is None:
             continue
-        ratios = [found.value(name, "ratio") for name in document.versions]
+        ratios = [found.value(name, "ratio") for name in contenders]
         cells = [f"{native:,.0f} ns", *("" if r is None else f"{r:.2f}" for r in ratios)]
         lines.append(f"| {found.title} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    if not lines:
+        return ""
+    columns = [NATIVE, *contenders]
+    return "\n".join(
+        [f"| work | {' | '.join(columns)} |", "|---|" + "---:|" * len(columns), *lines]
+    )
 
 
 def _columns(found: Section) -> list[tuple[str, str, Format]]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from measure import NATIVE, Settings, Timings
 from peers import OURS, Peer
-from rows import burst, suspended
+from rows import burst, portal_idle, suspended
 
 RESULTS = Path(__file__).with_name("results")
 # The version that the targets were set on; its results are the latest ones.
@@ -144,6 +144,22 @@ def of_bursts(bursts: burst.Bursts) -> list[Section]:
         failures = bursts.failures[scene]
         sections.append(Section(scene, title, lines, verdicts, failures, bursts.count))
     return sections
+
+
+def of_idle(idle: portal_idle.Idle) -> Section:
+    lines = []
+    for name, figures in idle.figures.items():
+        more = {f"more_{key}": idle.more(name, key) for key in ("bytes_each", "traced_bytes_each")}
+        found = {key: value for key, value in more.items() if value is not None}
+        lines.append(Line(name, {**figures, **found}))
+    verdicts = []
+    limit = portal_idle.BYTES_LIMIT
+    for key, what in (("bytes_each", "RSS"), ("traced_bytes_each", "traced memory")):
+        if (ours := idle.more(OURS, key)) is not None:
+            target = f"<= {limit} bytes of {what} each more than native"
+            verdicts.append(Verdict(target, f"{ours:.0f} bytes", ours <= limit))
+    title = f"{idle.count:,} idle tasks, each with a portal"
+    return Section("portal-idle", title, lines, verdicts, idle.failures, idle.count)
 
 
 def _kib(size: float) -> str:

@@ -18,7 +18,21 @@ import plot
 import report
 import results
 from measure import NATIVE, Case, Settings, time_case
-from rows import await_nothing, burst, c_depth, enter, layers, loop_step, nested, suspended
+from rows import (
+    await_nothing,
+    burst,
+    c_depth,
+    enter,
+    layers,
+    loop_step,
+    nested,
+    portal_await,
+    portal_ensure,
+    portal_idle,
+    portal_native_step,
+    portal_step,
+    suspended,
+)
 
 PLOT = Path(__file__).resolve().parent.parent / "docs" / "benchmark.svg"
 
@@ -29,8 +43,13 @@ TIMED_ROWS: dict[str, Callable[[list[peers.Peer]], list[Case]]] = {
     "c-depth": c_depth.cases,
     "layers": layers.cases,
     "nested": nested.cases,
+    # Before the rows that run on Trio too: beside Trio there is one more loop to ask for.
+    "portal-ensure": portal_ensure.cases,
+    "portal-await": portal_await.cases,
+    "portal-native-step": portal_native_step.cases,
+    "portal-step": portal_step.cases,
 }
-MEMORY_ROWS = ("suspended", "burst")
+MEMORY_ROWS = ("suspended", "burst", "portal-idle")
 CROWD = 100_000
 ROWS = (*TIMED_ROWS, *MEMORY_ROWS)
 
@@ -64,7 +83,7 @@ def parse_options() -> argparse.Namespace:
         "--crowd",
         type=_positive,
         default=CROWD,
-        help="how many functions the memory rows suspend",
+        help="how many functions or tasks the memory rows suspend",
     )
     parser.add_argument(
         "--markdown", action="store_true", help="print the README's table of times at the end"
@@ -78,6 +97,8 @@ def main() -> None:
     found, missing = peers.load_all()
     document = results.document(options.loop, settings, found, missing)
     print(report.head(document), flush=True)
+    if not event_loop.has_trio():
+        print("Trio is not installed: what the portal rows do on it is left out\n")
 
     def add(section: results.Section) -> None:
         document.sections.append(section)
@@ -86,7 +107,8 @@ def main() -> None:
     for row, cases in TIMED_ROWS.items():
         if row in options.rows:
             for case in cases(found):
-                add(results.of_timings(event_loop.run(time_case(case, settings), options.loop)))
+                loop = case.loop or options.loop
+                add(results.of_timings(event_loop.run(time_case(case, settings), loop)))
 
     contenders = [NATIVE, *(peer.name for peer in found)]
     wanted = [row for row in MEMORY_ROWS if row in options.rows]
@@ -98,6 +120,9 @@ def main() -> None:
     if "burst" in wanted:
         for section in results.of_bursts(burst.measure(contenders, options.crowd, options.loop)):
             add(section)
+    if "portal-idle" in wanted:
+        with_portals = [NATIVE, *(peer.name for peer, _ in peers.with_portals(found))]
+        add(results.of_idle(portal_idle.measure(with_portals, options.crowd, options.loop)))
 
     print(report.summary(document))
     if options.markdown:

@@ -9,12 +9,13 @@ import json
 import sys
 
 import event_loop
-from rows import burst, suspended
+from rows import burst, portal_idle, suspended
 
 SCENES = {
     "suspended": suspended.scene,
     "burst-of-functions": burst.of_functions,
     "burst-of-tasks": burst.of_tasks,
+    "portal-idle": portal_idle.scene,
 }
 
 

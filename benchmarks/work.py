@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Iterator
 from functools import partial
 from itertools import repeat
 from time import perf_counter_ns
 from typing import Any
 
-from measure import NATIVE, Contender, with_own_code
-from peers import Peer
+import event_loop
+from measure import NATIVE, Contender, Timed, with_own_code
+from peers import Peer, Portal
 
 Work = Callable[[], Awaitable[Any]]
 
@@ -22,6 +23,18 @@ async def nop() -> None:
 def step() -> Awaitable[None]:
     """Suspends once: asyncio.sleep(0) yields to the event loop and is resumed on its next turn."""
     return asyncio.sleep(0)
+
+
+def steps() -> Iterator[tuple[str | None, str, Work]]:
+    """One step of asyncio's loop and, if it is installed, of Trio's.
+
+    As `Case.loop` wants it, as a title ends, and the step.
+    """
+    yield None, "", step
+    if event_loop.has_trio():
+        import trio
+
+        yield event_loop.TRIO, ", on Trio", trio.lowlevel.checkpoint
 
 
 def empty() -> None:
@@ -86,3 +99,28 @@ def entering(peer: Peer, function: Callable[[], Any]) -> Callable[[int], Corouti
         return perf_counter_ns() - started
 
     return with_own_code(loop)
+
+
+async def nothing() -> None:
+    """Stands in native code where the other contenders ensure a portal."""
+
+
+def after(ensure: Callable[[], Coroutine[Any, Any, None]], timed: Timed) -> Timed:
+    """Times async code in a task that has called `ensure`."""
+
+    async def in_portal(count: int) -> int:
+        await ensure()
+        return await timed(count)
+
+    return in_portal
+
+
+def waiting_in_portal(peer: Peer, portal: Portal, work: Work) -> Timed:
+    """Times `wait(work())` in a synchronous function that a task with a portal calls."""
+    timed = waiting(peer.wait, work)
+
+    async def in_portal(count: int) -> int:
+        await portal.ensure()
+        return timed(count)
+
+    return in_portal

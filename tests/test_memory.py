@@ -380,19 +380,18 @@ def test_a_stack_that_rests_keeps_no_deep_memory(python: Any) -> None:
             def __repr__(self):  # through C at every level
                 return repr(Deep(self.depth - 1)) if self.depth else ""
 
-        def nest(depth):
+        def nest(levels, depth):
             # Some stacks at once, so that several come to rest.
-            if depth:
-                finish(async_def(nest, depth - 1))
-            repr(Deep(250))
+            if levels:
+                finish(async_def(nest, levels - 1, depth))
+            repr(Deep(depth))
 
-        finish(async_def(nest, 6))
-        before = resident()
         import sys
         sys.setrecursionlimit(10_000)
-        for _ in range(5):
-            finish(async_def(repr, Deep(3000)))
+        finish(async_def(nest, 4, 250))
+        before = resident()
+        finish(async_def(nest, 4, 1200))
         print((resident() - before) / 2**20)
         """
     )
-    assert float(done.stdout) < 1.5
+    assert float(done.stdout) < 1.2

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from measure import NATIVE, Case, Contender, Target
 from peers import OURS, Peer, with_portals
-from work import awaiting, in_portal, step
+from work import after, awaiting, step
 
 
 def cases(peers: list[Peer]) -> list[Case]:
@@ -18,8 +18,8 @@ def cases(peers: list[Peer]) -> list[Case]:
             contenders=[
                 Contender(NATIVE, awaiting(step)),
                 *(
-                    Contender(name, in_portal(portal.ensure, awaiting(portal.ensure)))
-                    for name, portal in with_portals(peers)
+                    Contender(peer.name, after(portal.ensure, awaiting(portal.ensure)))
+                    for peer, portal in with_portals(peers)
                 ),
             ],
             targets=[Target(OURS, NATIVE, "at most", 1.2)],

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import statistics
 from dataclasses import dataclass
 from time import perf_counter
 
@@ -48,21 +47,5 @@ class Suspended:
 
 def measure(contenders: list[str], count: int, loop: str, repeats: int = REPEATS) -> Suspended:
     """Medians over `repeats` processes for each contender, in turns."""
-    runs: dict[str, list[memory.Figures]] = {}
-    failures: dict[str, str] = {}
-    for _ in range(repeats):
-        for name in contenders:
-            if name in failures:
-                continue
-            try:
-                figures = memory.in_fresh_process("suspended", name, count, loop)
-            except memory.SceneFailed as failed:
-                failures[name] = str(failed)
-                runs.pop(name, None)
-            else:
-                runs.setdefault(name, []).append(figures)
-    medians = {
-        name: {key: statistics.median(figures[key] for figures in of_one) for key in of_one[0]}
-        for name, of_one in runs.items()
-    }
+    medians, failures = memory.medians_in_turns("suspended", contenders, count, loop, repeats)
     return Suspended(count, medians, failures)
