@@ -366,32 +366,25 @@ def test_a_stack_that_rests_keeps_no_deep_memory(python: Any) -> None:
     """One that went deep in native code does not rest: it gives its memory back first."""
     done = python(
         """
-        import os
+        import ast, os
         from hand_driver import finish
-        from verdigris import _engine, async_def
+        from verdigris import async_def
 
         def resident():
             with open("/proc/self/statm") as statm:
                 return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-        class Deep:
-            def __init__(self, depth):
-                self.depth = depth
-            def __repr__(self):  # through C at every level
-                return repr(Deep(self.depth - 1)) if self.depth else ""
-
-        def nest(levels, depth):
+        def nest(levels, parentheses):
             # Some stacks at once, so that several come to rest.
             if levels:
-                finish(async_def(nest, levels - 1, depth))
-            repr(Deep(depth))
+                finish(async_def(nest, levels - 1, parentheses))
+            ast.parse("(" * parentheses + ")" * parentheses)  # 1.7 KB of C stack each
 
-        import sys
-        sys.setrecursionlimit(10_000)
-        finish(async_def(nest, 4, 250))
+        nest(0, 150)
+        finish(async_def(nest, 4, 1))
         before = resident()
-        finish(async_def(nest, 4, 1200))
+        finish(async_def(nest, 4, 150))
         print((resident() - before) / 2**20)
         """
     )
-    assert float(done.stdout) < 1.2
+    assert float(done.stdout) < 0.5
