@@ -8,9 +8,10 @@ nursery starts (`loops/_trio_tree.py`), on asyncio the loop's `create_task` is w
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractContextManager, asynccontextmanager, contextmanager
 from typing import Any, ParamSpec, TypeVar
+from weakref import WeakKeyDictionary
 
 from verdigris import _engine, loops
-from verdigris._engine import PortalCoroutine, can_await
+from verdigris._engine import PortalCoroutine
 from verdigris._portal import bestow_portal, with_portal_run
 
 P = ParamSpec("P")
@@ -46,6 +47,11 @@ def portals_for_children() -> Iterator[None]:
         yield
 
 
+# The portals that `portals_for_tree` has set, and by how many blocks each is used. The blocks of a
+# task may end in any order.
+_blocks: "WeakKeyDictionary[PortalCoroutine[Any], int]" = WeakKeyDictionary()
+
+
 @asynccontextmanager
 async def portals_for_tree() -> AsyncIterator[None]:
     """Gives a portal to the current task and, as `portals_for_children`, to those it starts.
@@ -72,22 +78,30 @@ async def portals_for_tree() -> AsyncIterator[None]:
     with _children_of_this_task():
         host = loops.running_host()
         assert host is not None
-        if can_await():
-            await host.shielded_checkpoint()
+        task = await host.current_task()
+        portal = _engine.current_portal()
+        if portal is None:
+            before = host.coroutine(task)
+            bestow_portal(task)
+            now = host.coroutine(task)
+            if now is not before and isinstance(now, PortalCoroutine):
+                portal = now
+                _blocks[portal] = 0
+        if portal is None or portal not in _blocks:
+            # One that was there before stays.
             try:
+                await host.shielded_checkpoint()
                 yield
             finally:
                 await host.shielded_checkpoint()
             return
-        task = await host.current_task()
-        before = host.coroutine(task)
-        bestow_portal(task)
-        portal = host.coroutine(task)
-        await host.shielded_checkpoint()
+        _blocks[portal] += 1
         try:
+            await host.shielded_checkpoint()
             yield
         finally:
-            if portal is not before and isinstance(portal, PortalCoroutine):
+            _blocks[portal] -= 1
+            if _blocks[portal] == 0:
                 _withdraw(host, task, portal)
             await host.shielded_checkpoint()
 

@@ -24,14 +24,24 @@ class _Tree:
         self.outer = outer
         self.open = True
 
-    def grows_in(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Whether a task that is made now, in this context, on this loop, is one of its own."""
-        if self.open and self.loop is loop:
-            return True
-        return self.outer is not None and self.outer.grows_in(loop)
-
 
 _tree: ContextVar[_Tree | None] = ContextVar("verdigris_tree", default=None)
+
+
+def _innermost_open() -> _Tree | None:
+    """The tree that a task belongs to which is made now, in this context."""
+    tree = _tree.get()
+    # Blocks may end in any order, and before the tasks that copied the variable.
+    while tree is not None and not tree.open:
+        tree = tree.outer
+    return tree
+
+
+def _grows_on(loop: asyncio.AbstractEventLoop) -> _Tree | None:
+    tree = _innermost_open()
+    while tree is not None and not (tree.open and tree.loop is loop):
+        tree = tree.outer
+    return tree
 
 
 class _Watched:
@@ -46,8 +56,8 @@ class _Watched:
         loop.create_task = self._ours  # type: ignore[method-assign]
 
     def _create_task(self, coro: Any, **options: Any) -> asyncio.Task[Any]:
-        tree = _tree.get()
-        if tree is not None and tree.grows_in(self._loop):
+        tree = _grows_on(self._loop)
+        if tree is not None:
             context = options.get("context")
             if context is not None:
                 _join(context, tree)
@@ -96,15 +106,14 @@ def children_of_this_task() -> Iterator[None]:
                 f"{type(loop).__qualname__} does not let it. Call ensure_portal() in each task."
             ) from error
     watched.trees += 1
-    tree = _Tree(loop, _tree.get())
-    token = _tree.set(tree)
+    tree = _Tree(loop, _innermost_open())
+    _tree.set(tree)
     try:
         yield
     finally:
         tree.open = False
-        # It may be left in another context than it was entered in; it is closed all the same.
-        with suppress(ValueError):
-            _tree.reset(token)
+        # Not a reset: blocks may end in any order, and in another context than they began in.
+        _tree.set(_innermost_open())
         watched.trees -= 1
         if watched.trees == 0:
             del _watched[loop]

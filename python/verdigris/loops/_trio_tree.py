@@ -1,12 +1,12 @@
 """Portals for Trio's tasks, given by an instrument when nurseries start them.
 
-A task may be watched from a certain nursery on: children of nurseries that it has opened before
-get no portal. Children of a child that got one all do.
+A block watches a task from a certain nursery on: children of nurseries that the task has opened
+before get no portal. Children of a child that got one all do, as long as the block is open.
 """
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from verdigris._portal import bestow_portal
 
@@ -20,6 +20,13 @@ else:
 
 # The instrument of each run. Made when the first run needs it, because Trio is not imported here.
 _of_run: "RunVar[AutoPortalInstrument | None] | None" = None
+
+
+class _Tree:
+    """A block whose tasks get portals, or a run whose tasks all do."""
+
+    def __init__(self) -> None:
+        self.open = True
 
 
 class AutoPortalInstrument(Instrument):
@@ -41,8 +48,8 @@ class AutoPortalInstrument(Instrument):
 
     def __init__(self) -> None:
         """Watches no task yet."""
-        # How many nurseries a watched task had open when that began.
-        self._watched: dict[Task, int] = {}
+        # The trees that a task belongs to, with the number of nurseries it had open before.
+        self._watched: dict[Task, list[tuple[_Tree, int]]] = {}
         # For how many it must stay installed: blocks that are open, and the run itself.
         self._users = 0
 
@@ -56,16 +63,19 @@ class AutoPortalInstrument(Instrument):
         nursery = task.parent_nursery
         if nursery is None:
             # The first task of all, seen only by an instrument that was passed to `trio.run`.
-            wanted = True
+            trees = [_Tree()]
         else:
             parent = nursery.parent_task
-            opened_before = self._watched.get(parent)
-            wanted = (
-                opened_before is not None and parent.child_nurseries.index(nursery) >= opened_before
-            )
-        if wanted:
+            watched = self._watched.get(parent)
+            if watched is None:
+                return
+            position = parent.child_nurseries.index(nursery)
+            trees = [
+                tree for tree, opened_before in watched if tree.open and position >= opened_before
+            ]
+        if trees:
             bestow_portal(task)
-            self._watched[task] = 0
+            self._watched[task] = [(tree, 0) for tree in trees]
 
     def task_exited(self, task: "Task") -> None:
         """Called by Trio for every task that has ended."""
@@ -86,22 +96,27 @@ def children_of_this_task() -> Iterator[None]:
     """Gives portals to the tasks of nurseries that the current task opens within."""
     import trio
 
-    task: Any = trio.lowlevel.current_task()
+    task = trio.lowlevel.current_task()
     variable = _run_variable()
     instrument = variable.get()
-    if instrument is not None and task in instrument._watched:
-        yield
-        return
     if instrument is None:
         instrument = AutoPortalInstrument()
         trio.lowlevel.add_instrument(instrument)
         variable.set(instrument)
-    instrument._watched[task] = len(task.child_nurseries)
+    tree = _Tree()
+    watch = (tree, len(task.child_nurseries))
+    instrument._watched.setdefault(task, []).append(watch)
     instrument._users += 1
     try:
         yield
     finally:
-        instrument._watched.pop(task, None)
+        tree.open = False
+        # Gone if the block ends in another task, and this one has ended.
+        watched = instrument._watched.get(task)
+        if watched is not None:
+            watched.remove(watch)
+            if not watched:
+                del instrument._watched[task]
         instrument._users -= 1
         if instrument._users == 0:
             variable.set(None)
