@@ -102,6 +102,7 @@ async def portals_for_tree() -> AsyncIterator[None]:
         finally:
             _blocks[portal] -= 1
             if _blocks[portal] == 0:
+                del _blocks[portal]
                 _withdraw(host, task, portal)
             await host.shielded_checkpoint()
 

@@ -23,6 +23,14 @@ class _Tree:
         self.loop = loop
         self.outer = outer
         self.open = True
+        # Those that have ended meanwhile are left out, or a chain of blocks that overlap would be
+        # kept for ever.
+        tree = self
+        while tree.outer is not None:
+            if tree.outer.open:
+                tree = tree.outer
+            else:
+                tree.outer = tree.outer.outer
 
 
 _tree: ContextVar[_Tree | None] = ContextVar("verdigris_tree", default=None)

@@ -93,7 +93,7 @@ impl GreenCoroutine {
     }
 
     /// One step of a portal's coroutine: `object`, a borrowed reference, is sent
-    /// or thrown. Null with an exception set.
+    /// or thrown, or the coroutine is closed. Null with an exception set.
     ///
     /// # Safety
     ///
@@ -282,14 +282,12 @@ impl GreenCoroutine {
         // `args[0]` is the scratch slot that the offset flag promises.
         unsafe {
             if (*this).work != Work::Call {
-                let throw = (*this).work == Work::Throw;
                 let (coroutine, object) = ((*this).function, (*this).inline_args[1]);
-                let stack = (*this).activation;
                 return portal::step_coroutine(
-                    stack,
+                    (*this).activation,
                     coroutine,
+                    (*this).work,
                     object,
-                    throw,
                     &mut (*this).yielded,
                 );
             }

@@ -58,6 +58,8 @@ pub enum Work {
     Send,
     /// The same, and its first argument is thrown.
     Throw,
+    /// The same, and the coroutine is closed; its first argument is None.
+    Close,
 }
 
 /// The object behind `async_def(fn, ...)`.

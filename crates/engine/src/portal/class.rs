@@ -41,7 +41,6 @@ pub unsafe extern "C" fn new(_module: *mut PyObject, coroutine: *mut PyObject) -
             (*this).checkpoint = ffi::Py_NewRef(ffi::Py_None());
             (*this).weak_references = ptr::null_mut();
             (*this).running = false;
-            (*this).ended = false;
             ffi::PyObject_GC_Track(this.cast());
         }
         this.cast()

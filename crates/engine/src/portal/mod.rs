@@ -46,7 +46,6 @@ pub struct Portal {
     checkpoint: *mut PyObject,
     weak_references: *mut PyObject,
     running: bool,
-    ended: bool,
 }
 
 /// Whether `object` is a `PortalCoroutine`.
@@ -56,12 +55,15 @@ pub fn check_exact(object: *mut PyObject) -> bool {
     unsafe { ffi::Py_TYPE(object) == class::get() }
 }
 
-/// What goes into a step. Both are borrowed references.
+/// What a step does. Both are borrowed references.
 #[derive(Clone, Copy)]
 enum Input {
+    /// Sends a value.
     Value(*mut PyObject),
-    /// An exception instance.
+    /// Throws an exception instance.
     Exception(*mut PyObject),
+    /// Closes the coroutine. Not while synchronous code waits.
+    Close,
 }
 
 impl Portal {
@@ -70,8 +72,11 @@ impl Portal {
     unsafe fn step(this: *mut Self, thread: *mut PyThreadState, input: Input) -> Outcome {
         // SAFETY: the GIL is held, the objects are live, `thread` is current.
         unsafe {
-            if (*this).running || (*this).ended {
-                return Outcome::Ended(Self::refuse_step(this));
+            if (*this).running {
+                return Outcome::Ended(raise(
+                    ffi::PyExc_ValueError,
+                    c"coroutine already executing",
+                ));
             }
             (*this).running = true;
             // A task that puts its own coroutine back meanwhile drops this one.
@@ -85,6 +90,7 @@ impl Portal {
                     Input::Exception(exception) => {
                         GreenCoroutine::throw(waiting, ffi::Py_NewRef(exception))
                     }
+                    Input::Close => unreachable!("what waits is closed by an exception"),
                 };
                 Self::after_step(this, waiting, outcome)
             };
@@ -101,6 +107,7 @@ impl Portal {
             let (work, object) = match input {
                 Input::Value(value) => (Work::Send, value),
                 Input::Exception(exception) => (Work::Throw, exception),
+                Input::Close => (Work::Close, ffi::Py_None()),
             };
             let step = GreenCoroutine::of_step(this, (*this).coroutine, work, object);
             if step.is_null() {
@@ -130,7 +137,6 @@ impl Portal {
                 Outcome::Ended(result) => {
                     (*this).waiting = ptr::null_mut();
                     let yielded = (*step).yielded;
-                    (*this).ended = !yielded;
                     (*step).portal = ptr::null_mut();
                     if result.is_null() {
                         let exception = errors::take();
@@ -149,35 +155,23 @@ impl Portal {
         }
     }
 
-    #[cold]
-    unsafe fn refuse_step(this: *mut Self) -> *mut PyObject {
-        // SAFETY: the GIL is held.
-        unsafe {
-            if (*this).running {
-                raise(ffi::PyExc_ValueError, c"coroutine already executing")
-            } else {
-                raise(
-                    ffi::PyExc_RuntimeError,
-                    c"cannot reuse already awaited coroutine",
-                )
-            }
-        }
-    }
-
     /// Ends the coroutine as `coroutine.close` does. False with an exception set
     /// when it could not be ended, or ended with another exception.
     unsafe fn close(this: *mut Self) -> bool {
         // SAFETY: the GIL is held; the caller holds `this`.
         unsafe {
-            if (*this).ended {
-                return true;
-            }
-            let exit = ffi::PyObject_CallNoArgs(ffi::PyExc_GeneratorExit);
-            if exit.is_null() {
-                return false;
-            }
-            let outcome = Self::step(this, ffi::PyThreadState_Get(), Input::Exception(exit));
-            ffi::Py_DECREF(exit);
+            let thread = ffi::PyThreadState_Get();
+            let outcome = if (*this).waiting.is_null() {
+                Self::step(this, thread, Input::Close)
+            } else {
+                let exit = ffi::PyObject_CallNoArgs(ffi::PyExc_GeneratorExit);
+                if exit.is_null() {
+                    return false;
+                }
+                let outcome = Self::step(this, thread, Input::Exception(exit));
+                ffi::Py_DECREF(exit);
+                outcome
+            };
             match outcome {
                 Outcome::Yielded(value) => {
                     ffi::Py_DECREF(value);
@@ -200,7 +194,7 @@ impl Portal {
     }
 }
 
-/// Steps a portal's coroutine, on `stack`, which was taken for it. `yielded`
+/// Steps or closes a portal's coroutine, on `stack`, which was taken for it. `yielded`
 /// tells whether the result is what it yields, and not what it returns.
 ///
 /// # Safety
@@ -210,8 +204,8 @@ impl Portal {
 pub unsafe fn step_coroutine(
     stack: *mut Activation,
     coroutine: *mut PyObject,
+    work: Work,
     object: *mut PyObject,
-    throw: bool,
     yielded: &mut bool,
 ) -> *mut PyObject {
     // SAFETY: as above. The portal holds the coroutine, and the step the object.
@@ -227,8 +221,10 @@ pub unsafe fn step_coroutine(
         };
         (*stack).awaits = &raw const record;
         let mut result = ptr::null_mut();
-        let status = if throw {
+        let status = if work == Work::Throw {
             throw_into(coroutine, object, &mut result)
+        } else if work == Work::Close {
+            close(coroutine, &mut result)
         } else {
             let methods = (*ffi::Py_TYPE(coroutine)).tp_as_async;
             let send = if methods.is_null() {
@@ -262,6 +258,23 @@ unsafe fn throw_into(
             return PySendResult::PYGEN_NEXT;
         }
         *result = errors::take_stop_iteration();
+        if result.is_null() {
+            PySendResult::PYGEN_ERROR
+        } else {
+            PySendResult::PYGEN_RETURN
+        }
+    }
+}
+
+#[cold]
+unsafe fn close(coroutine: *mut PyObject, result: &mut *mut PyObject) -> PySendResult {
+    // SAFETY: the GIL is held and the object is live.
+    unsafe {
+        let method = ffi::PyObject_GetAttrString(coroutine, c"close".as_ptr());
+        if !method.is_null() {
+            *result = ffi::PyObject_CallNoArgs(method);
+            ffi::Py_DECREF(method);
+        }
         if result.is_null() {
             PySendResult::PYGEN_ERROR
         } else {

@@ -8,7 +8,7 @@ use super::{Input, Portal};
 use crate::activation::Outcome;
 use crate::await_iterator::{self, Stepped};
 use crate::coroutine::method_result;
-use crate::{errors, greenlet};
+use crate::{errors, greenlet, thread_state};
 use crate::tables::{Table, method};
 
 pub unsafe extern "C" fn am_send(
@@ -57,7 +57,21 @@ pub unsafe extern "C" fn tp_iternext(this: *mut PyObject) -> *mut PyObject {
 /// `await` steps the portal itself.
 pub unsafe extern "C" fn am_await(this: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and a live object.
-    unsafe { ffi::Py_NewRef(this) }
+    unsafe {
+        let portal: *mut Portal = this.cast();
+        let coroutine = (*portal).coroutine;
+        if (*portal).running
+            || !(*portal).waiting.is_null()
+            || (ffi::PyCoro_CheckExact(coroutine) != 0
+                && thread_state::coroutine_is_suspended(coroutine))
+        {
+            return errors::raise(
+                ffi::PyExc_RuntimeError,
+                c"coroutine is being awaited already",
+            );
+        }
+        ffi::Py_NewRef(this)
+    }
 }
 
 unsafe extern "C" fn method_send(this: *mut PyObject, value: *mut PyObject) -> *mut PyObject {
