@@ -8,7 +8,7 @@ use super::{Input, Portal};
 use crate::activation::Outcome;
 use crate::await_iterator::{self, Stepped};
 use crate::coroutine::method_result;
-use crate::{errors, greenlet};
+use crate::errors;
 use crate::tables::{Table, method};
 
 pub unsafe extern "C" fn am_send(
@@ -63,9 +63,6 @@ pub unsafe extern "C" fn am_await(this: *mut PyObject) -> *mut PyObject {
 unsafe extern "C" fn method_send(this: *mut PyObject, value: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and live objects.
     unsafe {
-        if greenlet::is_switched() {
-            return refuse_greenlet(this);
-        }
         method_result(Portal::step(
             this.cast(),
             ffi::PyThreadState_Get(),
@@ -85,10 +82,6 @@ unsafe extern "C" fn method_throw(
         if exception.is_null() {
             return ptr::null_mut();
         }
-        if greenlet::is_switched() {
-            ffi::Py_DECREF(exception);
-            return refuse_greenlet(this);
-        }
         let outcome = Portal::step(
             this.cast(),
             ffi::PyThreadState_Get(),
@@ -96,19 +89,6 @@ unsafe extern "C" fn method_throw(
         );
         ffi::Py_DECREF(exception);
         method_result(outcome)
-    }
-}
-
-/// greenback steps a task by its coroutine's methods, inside a greenlet.
-#[cold]
-unsafe fn refuse_greenlet(this: *mut PyObject) -> *mut PyObject {
-    // SAFETY: the GIL is held and the object is live.
-    unsafe {
-        ffi::PyErr_Format(
-            ffi::PyExc_RuntimeError,
-            c"%R has a portal of verdigris, and another library steps it inside a greenlet: greenback.ensure_portal() was called in the same task. Use one of the two; `import verdigris.compat.greenback as greenback` makes them the same.".as_ptr(),
-            (*this.cast::<Portal>()).coroutine,
-        )
     }
 }
 
