@@ -13,6 +13,7 @@ from verdigris._interpreter import check as _check_interpreter
 
 _check_interpreter()
 
+from verdigris import _neighbours as _neighbours
 from verdigris._async import async_ as async_
 from verdigris._decorate import await_ as await_
 from verdigris._engine import GreenCoroutine as GreenCoroutine

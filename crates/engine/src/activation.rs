@@ -33,6 +33,7 @@ use pyo3::ffi::{self, PyObject, PyThreadState};
 use verdigris_fiber::{Fiber, StackError, Step, Suspender};
 
 use crate::coroutine::GreenCoroutine;
+use crate::greenlet;
 use crate::runtime::Runtime;
 use crate::thread_state::{self, DriverState, StackState};
 
@@ -107,6 +108,8 @@ pub struct Activation {
     pub runtime: u64,
     /// How often it was resumed.
     pub steps: u32,
+    /// greenlet's state of this stack.
+    pub greenlet: greenlet::OfStack,
     /// Whether the function has ended, and the stack rests until it gets another.
     ended: bool,
     /// Whether a resting stack shall end instead.
@@ -155,6 +158,7 @@ pub unsafe fn start(
         (*this).resumer = ptr::null_mut();
         (*this).steps = 0;
         (*this).ended = false;
+        greenlet::begin(this, runtime);
     }
     Ok(this)
 }
@@ -181,12 +185,16 @@ unsafe fn make(
         (*this).outgoing = ptr::null_mut();
         (*this).thread = thread_state::thread_id(thread);
         (*this).runtime = runtime.id;
+        (*this).greenlet = greenlet::OfStack::new();
         (*this).dismissed = false;
         (*this).fiber.write(Fiber::new(
             stack,
             move |suspender: &Suspender<(), ()>, ()| {
                 (*this).suspender = suspender;
                 while !(*this).dismissed {
+                    if (*this).greenlet.is_in_use() {
+                        greenlet::tidy();
+                    }
                     (*this).outgoing = GreenCoroutine::run_work((*this).coroutine);
                     (*this).ended = true;
                     suspender.rest(());
@@ -230,6 +238,17 @@ impl Activation {
         unsafe { (*this).thread == thread_state::thread_id(thread) }
     }
 
+    /// Whether the function has ended, and the stack waits for another.
+    ///
+    /// # Safety
+    ///
+    /// `this` is live, and not running.
+    #[inline]
+    pub unsafe fn has_ended(this: *mut Self) -> bool {
+        // SAFETY: by contract.
+        unsafe { (*this).ended }
+    }
+
     /// Whether the thread this stack belongs to still exists.
     ///
     /// # Safety
@@ -267,16 +286,23 @@ impl Activation {
             // `current` changes with the native stack, not with the thread state:
             // what `enter` and `leave` drop may run code that asks for it.
             thread_state::enter(thread, &raw mut (*this).state, driver.as_mut_ptr());
+            greenlet::enter(this, runtime, thread);
             (*this).driver = runtime.current.replace(this);
             (*this).fiber.assume_init_mut().resume(());
             runtime.current.set((*this).driver);
             let outgoing = (*this).outgoing;
             if !(*this).ended {
                 thread_state::leave(thread, &raw mut (*this).state, driver.as_ptr());
+                greenlet::leave(this, runtime, thread);
                 return Outcome::Yielded(outgoing);
             }
             thread_state::end(thread, &raw mut (*this).state, driver.as_ptr());
-            runtime.rest(this, (*this).fiber.assume_init_ref().went_deep());
+            greenlet::leave(this, runtime, thread);
+            if (*this).greenlet.is_in_use() {
+                runtime.pin(this);
+            } else {
+                runtime.rest(this, (*this).fiber.assume_init_ref().went_deep());
+            }
             Outcome::Ended(outgoing)
         }
     }

@@ -13,7 +13,7 @@ use crate::activation::{Activation, AwaitRecord, Incoming};
 use crate::coroutine::{self, GreenCoroutine};
 use crate::errors::{self, raise};
 use crate::runtime::Runtime;
-use crate::{eager, no_context, thread_state};
+use crate::{eager, greenlet, no_context, thread_state};
 
 /// Called with what is not awaitable: wraps an async function, or returns
 /// `NotImplemented`. Set by the package (`_register_decorator`).
@@ -81,7 +81,9 @@ pub unsafe extern "C" fn await_(
                 );
             }
             (awaitable, false) // the caller holds its arguments until we return
-        } else if coroutine::check_exact(awaitable) {
+        } else if coroutine::check_exact(awaitable)
+            && !Runtime::get().is_some_and(greenlet::is_active)
+        {
             return GreenCoroutine::await_here(awaitable.cast(), stack, args);
         } else {
             let iterator = iterator_of(awaitable);
@@ -101,9 +103,9 @@ pub unsafe extern "C" fn await_(
             owned: owned.into(),
             outer: (*stack).awaits,
         };
-        (*stack).awaits = &raw const record;
+        let kept = greenlet::keep(stack, &record);
         let result = drive(stack, iterator);
-        (*stack).awaits = record.outer;
+        greenlet::release(stack, &record, kept);
         if owned {
             ffi::Py_DECREF(iterator);
         }

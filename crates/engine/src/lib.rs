@@ -8,7 +8,8 @@
 //! - [`activation`]: one function on one stack, from start to end;
 //! - [`runtime`]: what is kept for each thread;
 //! - [`thread_state`]: `CPython`'s thread state around a switch, in C;
-//! - [`eager`], [`greenlet`], [`no_context`], [`errors`]: the cases that are refused, and how.
+//! - [`greenlet`]: living with the extension of that name;
+//! - [`eager`], [`no_context`], [`errors`]: the cases that are refused, and how.
 
 mod activation;
 mod await_;
@@ -60,7 +61,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.delattr("__all__")
 }
 
-struct Functions([ffi::PyMethodDef; 11]);
+struct Functions([ffi::PyMethodDef; 12]);
 // SAFETY: written here and only read by CPython.
 unsafe impl Sync for Functions {}
 
@@ -120,6 +121,12 @@ static FUNCTIONS: Functions = Functions([
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::register_decorator },
         ml_flags: ffi::METH_O,
         ml_doc: c"_register_decorator(decorator, /)\n--\n\nSet what await_() calls with an object that is not awaitable: it wraps an\nasync function, or returns NotImplemented.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"isolate_greenlet".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: greenlet::isolate },
+        ml_flags: ffi::METH_NOARGS,
+        ml_doc: c"isolate_greenlet()\n--\n\nMake the extension greenlet, which was just loaded, see a thread in each native\nstack. Return whether that can be done.".as_ptr(),
     },
     ffi::PyMethodDef {
         ml_name: c"_check_interpreter".as_ptr(),

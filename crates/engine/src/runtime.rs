@@ -14,7 +14,7 @@ use verdigris_fiber::{Config, Pool, Stack, StackError};
 
 use crate::activation::{self, Activation, RESERVED};
 use crate::coroutine::GreenCoroutine;
-use crate::thread_state;
+use crate::{greenlet, thread_state};
 
 /// Native stacks are as deep as the main thread's, so that every recursion
 /// that ends in `RecursionError` there ends in it here.
@@ -35,6 +35,10 @@ pub struct Runtime {
     resting: [Cell<*mut Activation>; MOST_RESTING],
     count_resting: Cell<usize>,
     until_sweep: Cell<u32>,
+    has_pinned: Cell<bool>,
+    /// Stacks whose functions have ended, with greenlets on them that live.
+    pinned: Cell<Vec<*mut Activation>>,
+    pub greenlet: greenlet::OfThread,
     /// The function whose stack this thread runs on, or null on its own stack.
     pub current: Cell<*mut Activation>,
     /// Never reused, unlike the address of a thread or of its stacks.
@@ -199,6 +203,9 @@ impl Runtime {
             resting: [const { Cell::new(ptr::null_mut()) }; MOST_RESTING],
             count_resting: Cell::new(0),
             until_sweep: Cell::new(REST_IN_TURN),
+            has_pinned: Cell::new(false),
+            pinned: Cell::default(),
+            greenlet: greenlet::OfThread::default(),
             current: Cell::new(ptr::null_mut()),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             mailbox: Arc::new(Mailbox::new()),
@@ -221,6 +228,9 @@ impl Runtime {
     /// A stack that rests, or null.
     #[inline(always)]
     pub fn take_resting(&self) -> *mut Activation {
+        if self.has_pinned.get() {
+            return self.take_pinned();
+        }
         let count = self.count_resting.get();
         if count == 0 {
             return ptr::null_mut();
@@ -244,6 +254,25 @@ impl Runtime {
         }
     }
 
+    /// Takes a stack whose function has ended while greenlets on it live. It keeps
+    /// its memory, and is the first to be used again: that may end them.
+    #[cold]
+    pub fn pin(&self, activation: *mut Activation) {
+        let mut pinned = self.pinned.take();
+        pinned.push(activation);
+        self.pinned.set(pinned);
+        self.has_pinned.set(true);
+    }
+
+    #[cold]
+    fn take_pinned(&self) -> *mut Activation {
+        let mut pinned = self.pinned.take();
+        let activation = pinned.pop().unwrap_or(ptr::null_mut());
+        self.has_pinned.set(!pinned.is_empty());
+        self.pinned.set(pinned);
+        activation
+    }
+
     #[cold]
     fn dismiss(&self, activation: *mut Activation) {
         self.until_sweep.set(REST_IN_TURN);
@@ -264,7 +293,9 @@ impl Runtime {
     /// The state of this thread's pool of stacks. Those that rest count as pooled.
     pub fn stats(&self) -> verdigris_fiber::Stats {
         let mut stats = self.pool.stats();
-        let resting = self.count_resting.get();
+        let pinned = self.pinned.take();
+        let resting = self.count_resting.get() + pinned.len();
+        self.pinned.set(pinned);
         stats.in_use -= resting;
         stats.pooled += resting;
         stats

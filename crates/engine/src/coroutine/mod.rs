@@ -17,10 +17,10 @@ use core::ptr;
 use pyo3::ffi::{self, PyObject, PyThreadState};
 
 use crate::activation::{self, Activation, AwaitRecord, Incoming, Outcome};
-use crate::eager;
 use crate::errors::{self, raise};
 use crate::portal::Portal;
 use crate::runtime::{self, Runtime};
+use crate::{eager, greenlet};
 
 pub use class::make_type;
 pub use creation::async_def;
@@ -152,6 +152,9 @@ impl GreenCoroutine {
     pub unsafe fn begin(this: *mut Self, thread: *mut PyThreadState) -> Outcome {
         // SAFETY: the GIL is held and the coroutine has not begun.
         unsafe {
+            if let Err(refusal) = greenlet::check() {
+                return Outcome::Ended(refusal);
+            }
             let started = Runtime::get_or_init()
                 .and_then(|runtime| Ok((runtime, activation::start(runtime, thread, this)?)));
             match started {
@@ -267,9 +270,9 @@ impl GreenCoroutine {
                 owned: 0,
                 outer: (*stack).awaits,
             };
-            (*stack).awaits = &raw const record;
+            let kept = greenlet::keep(stack, &record);
             let result = Self::run_work(this);
-            (*stack).awaits = record.outer;
+            greenlet::release(stack, &record, kept);
             (*stack).innermost = outer;
             (*this).activation = ptr::null_mut();
             Self::finish(this, result)

@@ -11,7 +11,7 @@ use crate::await_iterator::{self, Stepped};
 use crate::errors::{self, raise};
 use crate::runtime::Runtime;
 use crate::tables::{Table, method};
-use crate::thread_state;
+use crate::{greenlet, thread_state};
 
 /// A step on behalf of an `await` statement, a task, or whoever else drives.
 #[inline(always)]
@@ -120,8 +120,10 @@ unsafe fn shared_stack(
         if (*coroutine).state != State::Created || value != ffi::Py_None() {
             return None;
         }
-        let stack = Runtime::get()?.current.get();
+        let runtime = Runtime::get()?;
+        let stack = runtime.current.get();
         let shared = !stack.is_null()
+            && !greenlet::is_active(runtime)
             && !(*stack).awaits.is_null()
             && (*(*stack).awaits).awaited == awaiter
             && thread_state::current_coroutine(thread) == awaiter;

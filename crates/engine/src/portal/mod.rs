@@ -27,9 +27,9 @@ use pyo3::ffi::{self, PyObject, PySendResult, PyThreadState};
 
 use crate::activation::{Activation, AwaitRecord, Outcome};
 use crate::coroutine::{GreenCoroutine, State, Work};
-use crate::eager;
 use crate::errors::{self, raise};
 use crate::runtime::Runtime;
+use crate::{eager, greenlet};
 
 pub use class::{make_type, new};
 
@@ -217,9 +217,9 @@ pub unsafe fn step_coroutine(
             args: ptr::null(),
             awaiter: ptr::null_mut(),
             owned: 0,
-            outer: ptr::null(),
+            outer: (*stack).awaits,
         };
-        (*stack).awaits = &raw const record;
+        let kept = greenlet::keep(stack, &record);
         let mut result = ptr::null_mut();
         let status = if work == Work::Throw {
             throw_into(coroutine, object, &mut result)
@@ -234,7 +234,7 @@ pub unsafe fn step_coroutine(
             };
             send.unwrap_or(ffi::PyIter_Send)(coroutine, object, &raw mut result)
         };
-        (*stack).awaits = ptr::null();
+        greenlet::release(stack, &record, kept);
         *yielded = matches!(status, PySendResult::PYGEN_NEXT);
         result
     }
@@ -330,7 +330,7 @@ pub unsafe extern "C" fn can_withdraw(
                 !stack.is_null()
                     && (*(*stack).coroutine).portal == portal
                     && !(*stack).awaits.is_null()
-                    && (*(*stack).awaits).outer.is_null()
+                    && (*(*stack).awaits).awaited == (*portal).coroutine
             })
         };
         ffi::PyBool_FromLong(can.into())

@@ -8,8 +8,8 @@ use super::{Input, Portal};
 use crate::activation::Outcome;
 use crate::await_iterator::{self, Stepped};
 use crate::coroutine::method_result;
-use crate::{errors, greenlet, thread_state};
 use crate::tables::{Table, method};
+use crate::{errors, thread_state};
 
 pub unsafe extern "C" fn am_send(
     this: *mut PyObject,
@@ -77,9 +77,6 @@ pub unsafe extern "C" fn am_await(this: *mut PyObject) -> *mut PyObject {
 unsafe extern "C" fn method_send(this: *mut PyObject, value: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and live objects.
     unsafe {
-        if greenlet::is_switched() {
-            return refuse_greenlet(this);
-        }
         method_result(Portal::step(
             this.cast(),
             ffi::PyThreadState_Get(),
@@ -99,10 +96,6 @@ unsafe extern "C" fn method_throw(
         if exception.is_null() {
             return ptr::null_mut();
         }
-        if greenlet::is_switched() {
-            ffi::Py_DECREF(exception);
-            return refuse_greenlet(this);
-        }
         let outcome = Portal::step(
             this.cast(),
             ffi::PyThreadState_Get(),
@@ -110,19 +103,6 @@ unsafe extern "C" fn method_throw(
         );
         ffi::Py_DECREF(exception);
         method_result(outcome)
-    }
-}
-
-/// greenback steps a task by its coroutine's methods, inside a greenlet.
-#[cold]
-unsafe fn refuse_greenlet(this: *mut PyObject) -> *mut PyObject {
-    // SAFETY: the GIL is held and the object is live.
-    unsafe {
-        ffi::PyErr_Format(
-            ffi::PyExc_RuntimeError,
-            c"%R has a portal of verdigris, and another library steps it inside a greenlet: greenback.ensure_portal() was called in the same task. Use one of the two; `import verdigris.compat.greenback as greenback` makes them the same.".as_ptr(),
-            (*this.cast::<Portal>()).coroutine,
-        )
     }
 }
 

@@ -274,7 +274,7 @@ static void mark_generator(frame *f, vg_stack *s)
 void vg_unmark_generators(vg_stack *s)
 {
     s->generators_marked = 0;
-    for (frame *f = SUSPENDED_TOP(s); f != &s->base_frame; f = f->previous) {
+    for (frame *f = SUSPENDED_TOP(s); f != NULL && f != &s->base_frame; f = f->previous) {
         if (f->owner == FRAME_OWNED_BY_GENERATOR) {
             PyGC_Head *head = _Py_AS_GC(generator_of(f));
             head->_gc_prev &= ~(uintptr_t)_PyGC_PREV_MASK_FINALIZED;
@@ -287,7 +287,7 @@ int vg_visit_stack(vg_stack *s, const vg_wait *innermost, visitproc visit, void 
 {
     visitor visitor = {visit, arg, innermost}, *v = &visitor;
     VISIT(s->exc_bottom.exc_value);
-    for (frame *f = SUSPENDED_TOP(s); f != &s->base_frame; f = f->previous) {
+    for (frame *f = SUSPENDED_TOP(s); f != NULL && f != &s->base_frame; f = f->previous) {
         int failed = visit_frame(f, v);
         if (failed) {
             return failed;

@@ -110,7 +110,7 @@ void vg_refresh_instrumentation(PyThreadState *ts, vg_stack *s)
 #  else
     frame *top = s->cframe->current_frame;
 #  endif
-    for (frame *f = top; f != &s->base_frame; f = f->previous) {
+    for (frame *f = top; f != NULL && f != &s->base_frame; f = f->previous) {
         PyCodeObject *code = code_of(f);
         if (code != NULL &&
             (uintptr_t)code->_co_instrumentation_version != vg_instrumentation(ts) &&

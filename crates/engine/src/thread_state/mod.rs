@@ -11,11 +11,11 @@ use crate::activation::AwaitRecord;
 
 /// What a green stack owns of the thread state while it is away (`vg_stack`).
 #[repr(C, align(8))]
-pub struct StackState([u64; 48]);
+pub struct StackState([u64; 50]);
 
 /// What the driver gets back after a switch (`vg_driver`).
 #[repr(C, align(8))]
-pub struct DriverState([u64; 16]);
+pub struct DriverState([u64; 18]);
 
 impl DriverState {
     /// Room for [`enter`] to fill.
@@ -86,6 +86,8 @@ unsafe extern "C" {
     pub fn thread_id(thread: *mut PyThreadState) -> u64;
     #[link_name = "vg_thread_lives"]
     pub fn thread_lives(id: u64) -> c_int;
+    #[link_name = "vg_exception_bottom"]
+    pub fn exception_bottom(thread: *mut PyThreadState) -> *mut *mut PyObject;
     #[link_name = "vg_is_handling"]
     pub fn is_handling(thread: *mut PyThreadState) -> c_int;
     #[link_name = "vg_origin_depth"]

@@ -113,6 +113,12 @@ int vg_thread_lives(uint64_t id)
     return ts != NULL;
 }
 
+/* The last item of the exception-info chain, which greenlet exchanges. */
+PyObject **vg_exception_bottom(PyThreadState *ts)
+{
+    return &ts->exc_state.exc_value;
+}
+
 /* Whether the code that runs now is inside an except block on its own stack or
  * in its own generator: what a thrown exception is chained to. */
 int vg_is_handling(PyThreadState *ts)
@@ -137,6 +143,7 @@ static void reset(vg_stack *s)
     s->exc_top = &s->exc_bottom;
     s->context_outermost = NULL;
     Py_CLEAR(s->context);
+    Py_CLEAR(s->context_of_greenlet);
     s->depth = 1; /* the stack itself counts: nesting without end must end */
     s->generators_marked = 0;
     s->tracing = 0;
@@ -176,6 +183,7 @@ void vg_make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr
     s->exc_bottom.exc_value = NULL;
     s->exc_bottom.previous_item = NULL;
     s->context = NULL;
+    s->context_of_greenlet = NULL;
 
     struct _PyInterpreterFrame *base = &s->base_frame;
     base->previous = NULL;
@@ -274,11 +282,13 @@ leave_changed_context(PyThreadState *ts, vg_stack *s, const vg_driver *d)
         outermost = outermost->ctx_prev;
     }
     if (outermost == NULL) {
-        return; /* C code closed the driver's own context: its affair */
+        s->context_of_greenlet = ts->context;
     }
-    s->context = ts->context;
-    s->context_outermost = outermost;
-    ts->context = Py_XNewRef(d->context);
+    else {
+        s->context = ts->context;
+        s->context_outermost = outermost;
+    }
+    ts->context = d->owns_context ? d->context : Py_XNewRef(d->context);
     ts->context_ver++;
 }
 
@@ -305,8 +315,15 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
      * does until all is switched. */
     PyContext *dropped = NULL;
     d->context = ts->context;
+    d->owns_context = 0;
     if (s->context_outermost != NULL) {
         dropped = enter_open_context(ts, s);
+    }
+    else if (s->context_of_greenlet != NULL) {
+        d->owns_context = 1;
+        ts->context = s->context_of_greenlet;
+        ts->context_ver++;
+        s->context_of_greenlet = NULL;
     }
 
     d->exc_info = ts->exc_info;
@@ -413,6 +430,9 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     if (ts->context != d->context) {
         leave_changed_context(ts, s, d);
     }
+    else if (d->owns_context) {
+        Py_DECREF(d->context); /* the thread state has another reference */
+    }
     s->datastack_chunk = ts->datastack_chunk;
     s->datastack_top = ts->datastack_top;
     s->datastack_limit = ts->datastack_limit;
@@ -450,13 +470,16 @@ void vg_end(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     assert(ts->exc_info == &s->exc_bottom);
     assert(ts->datastack_chunk == s->datastack_root);
     assert(ts->datastack_top == &s->datastack_root->data[1]);
-    assert(RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts) - d->depth == 1);
+    /* Not the depth: greenlet restores what it was when a greenlet was left. */
     assert(CURRENT_FRAME(ts) == &s->base_frame);
     assert(ts->tracing == d->tracing);
 #endif
     if (ts->context != d->context) {
         leave_changed_context(ts, s, d); /* C code left a Context.run open */
         s->left = 1;
+    }
+    else if (d->owns_context) {
+        Py_DECREF(d->context);
     }
     give_back(ts, s, d);
     /* Leaving an except block restores "nothing is handled" as None, counted. */

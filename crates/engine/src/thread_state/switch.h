@@ -70,6 +70,9 @@ typedef struct {
      * driver's context and follows it. */
     PyObject *context;
     PyContext *context_outermost;
+    /* all: set only while a greenlet on the stack, with a context of its own, is
+     * suspended: that context. */
+    PyObject *context_of_greenlet;
     /* all: frames and evaluation stacks. The root chunk lies in the stack's own
      * mapping; CPython never frees a root whose `top` skips its first word. */
     _PyStackChunk *datastack_root;
@@ -123,6 +126,7 @@ typedef struct {
 typedef struct {
     _PyErr_StackItem *exc_info;
     PyObject *context;
+    int owns_context; /* or the thread state does */
     _PyStackChunk *datastack_chunk;
     PyObject **datastack_top;
     PyObject **datastack_limit;
@@ -152,8 +156,8 @@ typedef struct {
 #define VG_READY UINT64_C(0x7665726469677269)
 
 /* Rust keeps both as opaque words of these sizes (thread_state/mod.rs). */
-#define VG_STACK_WORDS 48
-#define VG_DRIVER_WORDS 16
+#define VG_STACK_WORDS 50
+#define VG_DRIVER_WORDS 18
 _Static_assert(sizeof(vg_stack) <= VG_STACK_WORDS * 8, "VG_STACK_WORDS");
 _Static_assert(sizeof(vg_driver) <= VG_DRIVER_WORDS * 8, "VG_DRIVER_WORDS");
 

@@ -1,0 +1,328 @@
+//! Living with the extension greenlet in one process.
+//!
+//! greenlet takes one contiguous C stack per thread for granted: it copies
+//! slices of that stack to the heap and back, and compares addresses. Greenlets
+//! that lived on several native stacks would have the slices of one copied over
+//! another. So to greenlet each native stack is a thread of its own. It keeps a
+//! thread-local pointer to its state of the thread; that word is exchanged with
+//! every switch of ours ([`enter`], [`leave`]), and a new stack begins with 1,
+//! greenlet's own mark for "make one on first use".
+//!
+//! A greenlet that is used from a stack it does not belong to then gets
+//! `greenlet.error`, as it would from another thread. One that is dropped there
+//! is kept, and ended when its own stack next uses greenlet: also greenlet's own
+//! way with threads.
+//!
+//! While greenlet is not loaded all this is one test of a static at each switch.
+
+mod find;
+mod records;
+
+use core::cell::Cell;
+use core::ptr;
+use std::sync::{Mutex, PoisonError};
+
+use pyo3::ffi::{self, PyObject, PyThreadState};
+
+use crate::activation::Activation;
+use crate::errors::raise;
+use crate::runtime::Runtime;
+use crate::thread_state;
+
+pub use records::{keep, release};
+
+/// What greenlet finds where it has made no state yet.
+const NONE: usize = 1;
+
+/// Whether greenlet is loaded, and can be isolated.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Absent,
+    Isolated,
+    /// It is loaded, and where it keeps its state could not be found.
+    Unknown,
+}
+
+/// Guarded by the GIL.
+static mut PRESENCE: Presence = Presence::Absent;
+
+/// States that no stack uses and no greenlet refers to, of threads that have
+/// ended: a state knows its greenlets and nothing of its thread.
+static SPARE_STATES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// What the engine keeps for each thread.
+#[derive(Default)]
+pub struct OfThread {
+    /// The address of greenlet's word in this thread, once it was needed.
+    word: Cell<*mut usize>,
+    /// States that no stack uses and no greenlet refers to.
+    spare_states: Cell<Vec<usize>>,
+}
+
+impl Drop for OfThread {
+    fn drop(&mut self) {
+        SPARE_STATES
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .append(self.spare_states.get_mut());
+    }
+}
+
+/// What the engine keeps for each stack.
+pub struct OfStack {
+    /// greenlet's word while the stack is away.
+    state: usize,
+    /// The driver's word while the stack runs.
+    driver_state: usize,
+    /// greenlet gives each greenlet its own bottom of the handled exceptions, in
+    /// the thread state: the stack's while it is away, counted.
+    exception: *mut PyObject,
+    /// Whether `exception` is the driver's, since the stack runs.
+    exchanged: bool,
+    /// The driver's bottom when the stack was entered, borrowed.
+    driver_exception: *mut PyObject,
+}
+
+impl OfStack {
+    pub const fn new() -> Self {
+        Self {
+            state: NONE,
+            driver_state: NONE,
+            exception: ptr::null_mut(),
+            exchanged: false,
+            driver_exception: ptr::null_mut(),
+        }
+    }
+
+    /// Whether greenlets that live may lie on the stack.
+    pub fn is_in_use(&self) -> bool {
+        self.state != NONE
+    }
+}
+
+/// The current and the main greenlet of a state, borrowed. They are its first
+/// two fields: that is how it is found.
+unsafe fn greenlets_of(state: usize) -> (*mut PyObject, *mut PyObject) {
+    // SAFETY: a state of greenlet's, checked when the word was found.
+    unsafe {
+        let fields = state as *const *mut PyObject;
+        (*fields.add(1), *fields)
+    }
+}
+
+/// greenlet's word in this thread, or null: greenlet is not loaded.
+#[inline(always)]
+fn word(runtime: &Runtime) -> *mut usize {
+    // SAFETY: the GIL is held.
+    if unsafe { PRESENCE } == Presence::Absent {
+        return ptr::null_mut();
+    }
+    let word = runtime.greenlet.word.get();
+    if word.is_null() {
+        find_word(runtime)
+    } else {
+        word
+    }
+}
+
+#[cold]
+fn find_word(runtime: &Runtime) -> *mut usize {
+    // SAFETY: the GIL is held.
+    unsafe {
+        if PRESENCE == Presence::Unknown {
+            return ptr::null_mut();
+        }
+        let found = find::word();
+        match found {
+            Some(word) => {
+                runtime.greenlet.word.set(word);
+                word
+            }
+            None => {
+                PRESENCE = Presence::Unknown;
+                ptr::null_mut()
+            }
+        }
+    }
+}
+
+/// Called before a stack is entered.
+///
+/// # Safety
+///
+/// The GIL is held, the activation is live and this thread's.
+#[inline(always)]
+pub unsafe fn enter(stack: *mut Activation, runtime: &Runtime, thread: *mut PyThreadState) {
+    let word = word(runtime);
+    if !word.is_null() {
+        // SAFETY: as above.
+        unsafe { enter_isolated(stack, thread, word) };
+    }
+}
+
+/// Called after a stack was left. It may have been entered before greenlet was
+/// loaded.
+///
+/// # Safety
+///
+/// As for [`enter`].
+#[inline(always)]
+pub unsafe fn leave(stack: *mut Activation, runtime: &Runtime, thread: *mut PyThreadState) {
+    let word = word(runtime);
+    if !word.is_null() {
+        // SAFETY: as above.
+        unsafe { leave_isolated(stack, runtime, thread, word) };
+    }
+}
+
+#[inline]
+unsafe fn enter_isolated(stack: *mut Activation, thread: *mut PyThreadState, word: *mut usize) {
+    // SAFETY: as for `enter`; the word is this thread's.
+    unsafe {
+        let this = &mut (*stack).greenlet;
+        this.driver_state = core::mem::replace(&mut *word, this.state);
+        let bottom = thread_state::exception_bottom(thread);
+        this.exchanged = this.state != NONE;
+        if this.exchanged {
+            core::mem::swap(&mut *bottom, &mut this.exception);
+        } else {
+            this.driver_exception = *bottom;
+        }
+    }
+}
+
+#[inline]
+unsafe fn leave_isolated(
+    stack: *mut Activation,
+    runtime: &Runtime,
+    thread: *mut PyThreadState,
+    word: *mut usize,
+) {
+    // SAFETY: as for `enter`; the word is this thread's.
+    unsafe {
+        let this = &mut (*stack).greenlet;
+        let driver_state = core::mem::replace(&mut this.driver_state, NONE);
+        this.state = core::mem::replace(&mut *word, driver_state);
+        if this.state == NONE {
+            return;
+        }
+        let bottom = thread_state::exception_bottom(thread);
+        if this.exchanged {
+            core::mem::swap(&mut *bottom, &mut this.exception);
+        } else {
+            // It is the first time that greenlets were used on the stack.
+            let (current, main) = greenlets_of(this.state);
+            if current != main {
+                // The driver's went away with the greenlet that was left first.
+                this.exception = *bottom;
+                *bottom = ffi::Py_XNewRef(this.driver_exception);
+            }
+        }
+        this.exchanged = false;
+        if Activation::has_ended(stack) {
+            retire(stack, runtime);
+        }
+    }
+}
+
+/// A function that used greenlets has ended. The state can serve other stacks,
+/// unless a greenlet refers to its main one: then the stack keeps it, and serves
+/// other functions with it.
+#[cold]
+unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
+    // SAFETY: as for `enter`.
+    unsafe {
+        let this = &mut (*stack).greenlet;
+        let (current, main) = greenlets_of(this.state);
+        let exception = core::mem::replace(&mut this.exception, ptr::null_mut());
+        // The state itself holds it twice.
+        if current == main && ffi::Py_REFCNT(main) == 2 {
+            let mut spare = runtime.greenlet.spare_states.take();
+            spare.push(core::mem::replace(&mut this.state, NONE));
+            runtime.greenlet.spare_states.set(spare);
+        }
+        ffi::Py_XDECREF(exception);
+    }
+}
+
+/// Gives a stack that is about to begin a state that is there already.
+///
+/// # Safety
+///
+/// The GIL is held, the activation is live and this thread's.
+#[inline(always)]
+pub unsafe fn begin(stack: *mut Activation, runtime: &Runtime) {
+    // SAFETY: as above.
+    unsafe {
+        if PRESENCE != Presence::Absent && (*stack).greenlet.state == NONE {
+            reuse_state(stack, runtime);
+        }
+    }
+}
+
+unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
+    // SAFETY: as for `begin`.
+    unsafe {
+        let mut spare = runtime.greenlet.spare_states.take();
+        if let Some(state) = spare.pop() {
+            (*stack).greenlet.state = state;
+        }
+        runtime.greenlet.spare_states.set(spare);
+    }
+}
+
+/// Whether greenlets may lie on the running stack, so that what its C frames
+/// hold need not stay where it is.
+#[inline(always)]
+pub fn is_active(runtime: &Runtime) -> bool {
+    let word = runtime.greenlet.word.get();
+    // SAFETY: the word is this thread's, or null.
+    !word.is_null() && unsafe { *word } != NONE
+}
+
+/// Ends the greenlets of the running stack that were dropped elsewhere.
+///
+/// # Safety
+///
+/// The GIL is held.
+#[cold]
+pub unsafe fn tidy() {
+    // SAFETY: asking for the current greenlet does it.
+    unsafe { ffi::Py_XDECREF(find::current()) };
+}
+
+/// Refuses to start a function while greenlet can't be isolated.
+///
+/// # Errors
+///
+/// Null with `RuntimeError` set.
+#[inline(always)]
+pub fn check() -> Result<(), *mut PyObject> {
+    // SAFETY: the GIL is held.
+    if unsafe { PRESENCE } == Presence::Unknown {
+        // SAFETY: as above.
+        return Err(unsafe {
+            raise(
+                ffi::PyExc_RuntimeError,
+                c"the extension greenlet is loaded, and verdigris could not find where it keeps its state of a thread; both in one process would crash. Use a release of greenlet from 2.0.2 on, or do not import it (SQLAlchemy's asyncio extension, Playwright's sync API and gevent do).",
+            )
+        });
+    }
+    Ok(())
+}
+
+/// `isolate_greenlet()`: called when greenlet is loaded. Returns whether it can be
+/// isolated.
+pub unsafe extern "C" fn isolate(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held.
+    unsafe {
+        if PRESENCE == Presence::Absent {
+            PRESENCE = if find::load() && find::word().is_some() {
+                Presence::Isolated
+            } else {
+                Presence::Unknown
+            };
+        }
+        ffi::PyBool_FromLong((PRESENCE == Presence::Isolated).into())
+    }
+}
