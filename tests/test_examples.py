@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 import importlib
+import importlib.util
 import inspect
 import json
 import re
@@ -100,3 +102,84 @@ def test_the_demo_refuses_a_count_of_none() -> None:
     )
     assert ran.returncode == 2
     assert "--functions must be at least 1" in ran.stderr
+
+
+# --- print_fact.py -----------------------------------------------------------
+
+
+def test_print_fact_prints_the_number_on_every_loop() -> None:
+    shown = ["plain:", "120"]
+    shown += ["on asyncio:", "120", "another task ran meanwhile: True"]
+    if importlib.util.find_spec("trio") is None:
+        shown += ["on Trio: it is not installed"]
+    else:
+        shown += ["on Trio:", "120", "another task ran meanwhile: True"]
+    assert run_example("print_fact.py").splitlines() == shown
+
+
+def test_print_fact_says_so_where_trio_is_not_installed(
+    load_example: LoadExample, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    program = load_example("print_fact")
+    monkeypatch.setattr(program.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "trio", None)  # an import of it fails
+    program.main()
+    assert capfd.readouterr().out.splitlines() == [
+        "plain:",
+        "120",
+        "on asyncio:",
+        "120",
+        "another task ran meanwhile: True",
+        "on Trio: it is not installed",
+    ]
+
+
+def test_print_fact_is_one_plain_function_for_all_three(
+    load_example: LoadExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = load_example("print_fact")
+    print_fact = load_example("fact_layers").print_fact
+    assert program.print_fact is print_fact
+
+    source = ast.parse(inspect.getsource(program))
+    bound = [node for node in ast.walk(source) if getattr(node, "name", None) == "print_fact"]
+    assert [type(node) for node in bound] == [ast.alias]  # the import, and no other binding
+    calls = [
+        ast.unparse(node)
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "print_fact"
+    ]
+    assert sorted(calls) == [
+        "print_fact(NUMBER, print_value_asyncio)",
+        "print_fact(NUMBER, print_value_sync)",
+        "print_fact(NUMBER, print_value_trio)",
+    ]
+    layer = list(ast.walk(ast.parse(inspect.getsource(print_fact))))
+    assert not any(isinstance(node, (ast.AsyncFunctionDef, ast.Await)) for node in layer)
+    assert "verdigris" not in inspect.getsource(load_example("fact_layers"))
+
+
+# --- callback.py -------------------------------------------------------------
+
+
+def test_the_callback_program_prints_what_each_customer_pays() -> None:
+    assert run_example("callback.py").splitlines() == ["ada pays 10", "bob pays 13"]
+
+
+def test_one_parser_goes_on_while_the_callback_of_another_waits(
+    load_example: LoadExample, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = asyncio.run(load_example("callback").main())
+    # Both have asked before either is answered.
+    assert log[:2] == ["ada asks for tea", "bob asks for bread"]
+    for customer, articles in {"ada": ["tea", "salt"], "bob": ["bread", "tea"]}.items():
+        assert [entry for entry in log if entry.startswith(customer)] == [
+            f"{customer} {verb} {article}" for article in articles for verb in ("asks for", "knows")
+        ]
+    assert capsys.readouterr().out == "ada pays 10\nbob pays 13\n"
+
+
+def test_the_callback_of_the_example_is_a_plain_function(load_example: LoadExample) -> None:
+    callback = load_example("callback").Bill.startElement
+    assert not inspect.iscoroutinefunction(callback)
+    assert "await_(" in inspect.getsource(callback)

@@ -196,3 +196,36 @@ def test_monitoring_sees_starts_and_returns() -> None:
         monitoring.set_events(tool, 0)
         monitoring.free_tool_id(tool)
     assert counts == {"start": 10, "return": 10}
+
+
+def test_nothing_is_traced_while_a_trace_function_waits() -> None:
+    # A debugger's prompt that waits must not open again in whoever drives it.
+    seen: list[str] = []
+
+    def traced() -> None:
+        pass
+
+    def tracer(frame: Any, event: str, arg: Any) -> None:
+        if frame.f_code is traced.__code__:
+            seen.append("waits")
+            await_(suspend())
+            seen.append("goes on")
+        elif frame.f_code is elsewhere.__code__:
+            seen.append("elsewhere")
+
+    def elsewhere() -> None:
+        pass
+
+    def f() -> None:
+        sys.settrace(tracer)
+        traced()
+        elsewhere()
+        sys.settrace(None)
+
+    coro = async_def(f)
+    coro.send(None)
+    elsewhere()
+    finish(async_def(elsewhere))
+    with pytest.raises(StopIteration):
+        coro.send(None)
+    assert seen == ["waits", "goes on", "elsewhere"]

@@ -41,7 +41,7 @@ class _Finder:
             return None
         for finder in sys.meta_path:
             find = None if finder is self else getattr(finder, "find_spec", None)
-            spec = find and find(name, path, target)
+            spec: ModuleSpec | None = find and find(name, path, target)
             if spec is not None:
                 _call_back(spec, name)
                 return spec

@@ -338,6 +338,7 @@ impl Activation {
         unsafe {
             let fiber = ManuallyDrop::new((*this).fiber.assume_init_read());
             if same_thread {
+                thread_state::give_up(ffi::PyThreadState_Get(), &raw mut (*this).state);
                 ManuallyDrop::into_inner(fiber).leak();
             }
         }

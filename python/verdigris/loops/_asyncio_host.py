@@ -29,6 +29,16 @@ async def _checkpoint() -> None:
     await _step()
 
 
+def _current_task() -> Any:
+    task = asyncio.current_task()
+    if task is None:
+        # From 3.14 on tasks that are written in Python are known to asyncio's Python half only.
+        in_python = getattr(asyncio.tasks, "_py_current_task", None)
+        if in_python is not None:
+            return in_python()
+    return task
+
+
 class AsyncioHost(PortalHost):
     """The tasks of asyncio, written in C or in Python."""
 
@@ -45,7 +55,7 @@ class AsyncioHost(PortalHost):
         )
 
     async def current_task(self) -> Any:
-        task = asyncio.current_task()
+        task = _current_task()
         if task is None:
             raise RuntimeError(
                 "No asyncio task is running: this is a callback of the loop, which can't wait. "
@@ -54,7 +64,7 @@ class AsyncioHost(PortalHost):
         return task
 
     def is_current(self, task: Any) -> bool:
-        return asyncio._get_running_loop() is not None and asyncio.current_task() is task
+        return asyncio._get_running_loop() is not None and _current_task() is task
 
     def has_ended(self, task: Any) -> bool:
         return bool(task.done())
@@ -89,7 +99,7 @@ class AsyncioHost(PortalHost):
             await _step()
         except asyncio.CancelledError as cancellation:
             # Delivered again where the task waits next.
-            task = asyncio.current_task()
+            task = _current_task()
             assert task is not None
             task.uncancel()
             task.cancel(*cancellation.args)

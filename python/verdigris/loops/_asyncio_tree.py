@@ -6,8 +6,7 @@ task factory is not touched: programs set it and ask for it, and some (anyio) co
 """
 
 import asyncio
-import types
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import Context, ContextVar
 from typing import Any
@@ -26,11 +25,11 @@ class _Tree:
         # Those that have ended meanwhile are left out, or a chain of blocks that overlap would be
         # kept for ever.
         tree = self
-        while tree.outer is not None:
-            if tree.outer.open:
-                tree = tree.outer
+        while (around := tree.outer) is not None:
+            if around.open:
+                tree = around
             else:
-                tree.outer = tree.outer.outer
+                tree.outer = around.outer
 
 
 _tree: ContextVar[_Tree | None] = ContextVar("verdigris_tree", default=None)
@@ -90,7 +89,7 @@ def _is_steppable(coro: object) -> bool:
     # What is green already needs no portal, and what is no coroutine gets the loop's own error.
     if isinstance(coro, (GreenCoroutine, PortalCoroutine)):
         return False
-    return isinstance(coro, (Coroutine, types.GeneratorType))
+    return asyncio.iscoroutine(coro)
 
 
 def _join(context: Context, tree: _Tree) -> None:

@@ -113,6 +113,13 @@ int vg_thread_lives(uint64_t id)
     return ts != NULL;
 }
 
+/* The stack will never be resumed: trace functions that are open on it never
+ * return. */
+void vg_give_up(PyThreadState *ts, vg_stack *s)
+{
+    ts->tracing -= s->tracing;
+}
+
 /* The last item of the exception-info chain, which greenlet exchanges. */
 PyObject **vg_exception_bottom(PyThreadState *ts)
 {
@@ -341,7 +348,6 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
     d->depth = RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts);
     RECURSION_REMAINING(ts) -= s->depth;
     d->tracing = ts->tracing;
-    ts->tracing += s->tracing;
 
     s->base_frame.previous = CURRENT_FRAME(ts);
 #if PY_VERSION_HEX < 0x030d0000
@@ -393,7 +399,6 @@ static inline void give_back(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     ts->datastack_top = d->datastack_top;
     ts->datastack_limit = d->datastack_limit;
     RECURSION_REMAINING(ts) = RECURSION_LIMIT(ts) - d->depth;
-    ts->tracing = d->tracing;
 #if PY_VERSION_HEX < 0x030d0000
     ts->cframe = d->cframe;
     TRASH_NESTING(ts) = d->trash_nesting;
@@ -437,7 +442,7 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     s->datastack_top = ts->datastack_top;
     s->datastack_limit = ts->datastack_limit;
     s->depth = RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts) - d->depth;
-    s->tracing = ts->tracing - d->tracing;
+    s->tracing += ts->tracing - d->tracing;
 #if PY_VERSION_HEX < 0x030d0000
     s->cframe = ts->cframe;
     s->trash_nesting = TRASH_NESTING(ts);
@@ -472,7 +477,7 @@ void vg_end(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     assert(ts->datastack_top == &s->datastack_root->data[1]);
     /* Not the depth: greenlet restores what it was when a greenlet was left. */
     assert(CURRENT_FRAME(ts) == &s->base_frame);
-    assert(ts->tracing == d->tracing);
+    assert(s->tracing + ts->tracing - d->tracing == 0);
 #endif
     if (ts->context != d->context) {
         leave_changed_context(ts, s, d); /* C code left a Context.run open */

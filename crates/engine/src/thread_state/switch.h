@@ -84,7 +84,9 @@ typedef struct {
     int depth;
     /* all: whether the collector marked generators on this stack (frames.c). */
     int generators_marked;
-    /* all: trace functions open on this stack (a debugger prompt that waits). */
+    /* all: trace functions open on this stack (a debugger prompt that waits).
+     * They count for the thread all the while: nothing is traced before they
+     * return, or the prompt would open again in the event loop. */
     int tracing;
 #if PY_VERSION_HEX < 0x030d0000
     /* 3.11, 3.12: the C-stack side of the current frame. */
