@@ -34,6 +34,7 @@ use verdigris_fiber::{Fiber, StackError, Step, Suspender};
 
 use crate::coroutine::GreenCoroutine;
 use crate::greenlet;
+use crate::portal::Portal;
 use crate::runtime::Runtime;
 use crate::thread_state::{self, DriverState, StackState};
 
@@ -131,19 +132,26 @@ pub enum Outcome {
     Ended(*mut PyObject),
 }
 
-/// Takes a stack and puts `coroutine`'s function on it, ready to be resumed.
+/// Takes a stack, or `bound` if that is not null, and puts `coroutine`'s function
+/// on it, ready to be resumed.
 ///
 /// # Safety
 ///
 /// The GIL is held, `thread` is the current thread state, and `coroutine` has
-/// not begun.
+/// not begun. A stack in `bound` is this thread's, its function has ended, and
+/// nobody else refers to it.
 #[inline(always)]
 pub unsafe fn start(
     runtime: &Runtime,
     thread: *mut PyThreadState,
     coroutine: *mut GreenCoroutine,
+    bound: *mut Activation,
 ) -> Result<*mut Activation, StackError> {
-    let resting = runtime.take_resting();
+    let resting = if bound.is_null() {
+        runtime.take_resting()
+    } else {
+        bound
+    };
     let this = if resting.is_null() {
         // SAFETY: by contract.
         unsafe { make(runtime, thread)? }
@@ -299,11 +307,27 @@ impl Activation {
             thread_state::end(thread, &raw mut (*this).state, driver.as_ptr());
             greenlet::leave(this, runtime, thread);
             if (*this).greenlet.is_in_use() {
-                runtime.pin(this);
+                Self::keep(this, runtime);
             } else {
                 runtime.rest(this, (*this).fiber.assume_init_ref().went_deep());
             }
             Outcome::Ended(outgoing)
+        }
+    }
+
+    /// Keeps a stack whose function has ended while greenlets on it live. Those of
+    /// a portal's task must find it again in the task's next step.
+    #[cold]
+    unsafe fn keep(this: *mut Self, runtime: &Runtime) {
+        // SAFETY: the function has ended, on this thread; its coroutine is held by
+        // whoever resumes it.
+        unsafe {
+            let portal = (*(*this).coroutine).portal;
+            if portal.is_null() {
+                runtime.pin(this);
+            } else {
+                Portal::bind(portal, this);
+            }
         }
     }
 

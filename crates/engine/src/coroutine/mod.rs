@@ -133,7 +133,7 @@ impl GreenCoroutine {
                             c"can't send non-None value to a just-started coroutine",
                         ));
                     }
-                    Self::begin(this, thread)
+                    Self::begin(this, thread, ptr::null_mut())
                 }
                 State::Suspended => {
                     Self::resume(this, thread, Incoming::Value(ffi::Py_NewRef(value)))
@@ -147,16 +147,21 @@ impl GreenCoroutine {
     ///
     /// # Safety
     ///
-    /// As for `send`, and it has not begun.
+    /// As for `send`, and it has not begun; `bound` as for [`activation::start`].
     #[inline(always)]
-    pub unsafe fn begin(this: *mut Self, thread: *mut PyThreadState) -> Outcome {
+    pub unsafe fn begin(
+        this: *mut Self,
+        thread: *mut PyThreadState,
+        bound: *mut Activation,
+    ) -> Outcome {
         // SAFETY: the GIL is held and the coroutine has not begun.
         unsafe {
             if let Err(refusal) = greenlet::check() {
                 return Outcome::Ended(refusal);
             }
-            let started = Runtime::get_or_init()
-                .and_then(|runtime| Ok((runtime, activation::start(runtime, thread, this)?)));
+            let started = Runtime::get_or_init().and_then(|runtime| {
+                Ok((runtime, activation::start(runtime, thread, this, bound)?))
+            });
             match started {
                 Ok((runtime, activation)) => {
                     (*this).activation = activation;

@@ -38,6 +38,7 @@ pub unsafe extern "C" fn new(_module: *mut PyObject, coroutine: *mut PyObject) -
         if !this.is_null() {
             (*this).coroutine = ffi::Py_NewRef(coroutine);
             (*this).waiting = ptr::null_mut();
+            (*this).bound = ptr::null_mut();
             (*this).checkpoint = ffi::Py_NewRef(ffi::Py_None());
             (*this).weak_references = ptr::null_mut();
             (*this).running = false;
@@ -88,6 +89,7 @@ unsafe extern "C" fn tp_dealloc(this: *mut PyObject) {
             (*waiting).portal = ptr::null_mut();
             ffi::Py_DECREF(waiting.cast());
         }
+        Portal::unbind(portal);
         ffi::Py_XDECREF((*portal).checkpoint);
         ffi::Py_DECREF((*portal).coroutine);
         let class = ffi::Py_TYPE(this);

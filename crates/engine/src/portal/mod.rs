@@ -41,6 +41,9 @@ pub struct Portal {
     coroutine: *mut PyObject,
     /// The step in which synchronous code waits, or null.
     waiting: *mut GreenCoroutine,
+    /// The stack on which greenlets of the last step live, or null: the next step
+    /// must run there.
+    bound: *mut Activation,
     /// What takes one step through the loop of the task, or None; the package
     /// keeps it here.
     checkpoint: *mut PyObject,
@@ -113,7 +116,7 @@ impl Portal {
             if step.is_null() {
                 return Outcome::Ended(ptr::null_mut());
             }
-            let outcome = GreenCoroutine::begin(step, thread);
+            let outcome = GreenCoroutine::begin(step, thread, Self::take_bound(this, thread));
             if (*step).state == State::Created {
                 // No stack was to be had. Nobody shall miss that it was not awaited.
                 (*step).state = State::Ended;
@@ -121,6 +124,47 @@ impl Portal {
                 return outcome;
             }
             Self::after_step(this, step, outcome)
+        }
+    }
+
+    /// The stack to begin a step on, or null: any.
+    #[inline(always)]
+    unsafe fn take_bound(this: *mut Self, thread: *mut PyThreadState) -> *mut Activation {
+        // SAFETY: as for `step`.
+        unsafe {
+            let bound = (*this).bound;
+            if bound.is_null() || !Activation::belongs_to(bound, thread) {
+                return ptr::null_mut();
+            }
+            (*this).bound = ptr::null_mut();
+            bound
+        }
+    }
+
+    /// Keeps the stack of a step that has ended, because greenlets on it live.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, `this` is live, and nobody else refers to `stack`.
+    pub unsafe fn bind(this: *mut Self, stack: *mut Activation) {
+        // SAFETY: as above.
+        unsafe {
+            Self::unbind(this);
+            (*this).bound = stack;
+        }
+    }
+
+    /// Gives that stack back to its thread, if that is this one. Another thread's
+    /// stays as it is, for ever: nothing on it can be ended from here.
+    unsafe fn unbind(this: *mut Self) {
+        // SAFETY: the GIL is held and `this` is live.
+        unsafe {
+            let bound = Self::take_bound(this, ffi::PyThreadState_Get());
+            if !bound.is_null()
+                && let Some(runtime) = Runtime::get()
+            {
+                runtime.pin(bound);
+            }
         }
     }
 
