@@ -51,7 +51,7 @@ class GreenCoroutine(Coroutine[Any, Any, _T_co]):
 
 @final
 class PortalCoroutine(Coroutine[Any, Any, _T_co]):
-    checkpoint: Callable[[], Coroutine[Any, Any, None]] | None
+    checkpoint: Callable[[], Awaitable[None]] | None
     @property
     def coroutine(self) -> Coroutine[Any, Any, _T_co]: ...
     @property

@@ -8,18 +8,16 @@ registry says which task has one: the task's coroutines do.
 
 import sys
 from collections.abc import Awaitable, Callable, Coroutine
-from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from verdigris import _engine, loops
-from verdigris._coroutine_function import mark
-from verdigris._engine import GreenCoroutine, PortalCoroutine, async_def, can_await
+from verdigris._engine import GreenCoroutine, PortalCoroutine, can_await
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def ensure_portal() -> Coroutine[Any, Any, None]:
+async def ensure_portal() -> None:
     """Makes the current task able to use `await_`, from here to its end.
 
     Any sync function that the task calls from now on, however deep, may call `await_`. A second
@@ -47,14 +45,8 @@ def ensure_portal() -> Coroutine[Any, Any, None]:
     # The usual case is that there is one, which knows the way through its loop.
     portal = _engine.current_portal()
     if portal is not None and portal.checkpoint is not None:
-        return portal.checkpoint()
-    return _ensure_portal()
-
-
-mark(ensure_portal)
-
-
-async def _ensure_portal() -> None:
+        await portal.checkpoint()
+        return
     host = loops.running_host()
     if host is None:
         raise RuntimeError(
@@ -62,7 +54,7 @@ async def _ensure_portal() -> None:
             "here. On another loop use with_portal_run(fn, ...), which works wherever coroutines "
             "are driven."
         )
-    if _engine.current_portal() is None:
+    if portal is None:
         bestow_portal(await host.current_task())
     await host.checkpoint()
 
@@ -199,8 +191,8 @@ async def with_portal_run(
 async def with_portal_run_sync(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls a sync function so that it can use `await_`.
 
-    Where there is a portal it is used; else this is `async_def`. Adds no checkpoint to those of
-    the function.
+    Like `async_def`, but a portal that is there is used, and `ensure_portal` below it sets no other
+    one. Adds no checkpoint to those of the function.
 
     Args:
         fn: The sync function.
@@ -223,9 +215,12 @@ async def with_portal_run_sync(fn: Callable[P, T], /, *args: P.args, **kwargs: P
     """
     if can_await():
         return fn(*args, **kwargs)
-    # `async_def` has a keyword of its own, which must not be taken from these.
-    result: T = await async_def(partial(fn, *args, **kwargs) if kwargs else partial(fn, *args))
+    result: T = await _engine.portal(_calling(fn, *args, **kwargs))
     return result
+
+
+async def _calling(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    return fn(*args, **kwargs)
 
 
 async def _awaiting(awaitable: Awaitable[T]) -> T:

@@ -257,6 +257,16 @@ impl Activation {
         unsafe { (*this).ended }
     }
 
+    /// Ends the chain of frames at the base of a stack that runs.
+    ///
+    /// # Safety
+    ///
+    /// `this` is live and running, and the GIL is held.
+    pub unsafe fn unlink_frames(this: *mut Self) {
+        // SAFETY: by contract.
+        unsafe { thread_state::unlink_frames(&raw mut (*this).state) }
+    }
+
     /// Whether the thread this stack belongs to still exists.
     ///
     /// # Safety

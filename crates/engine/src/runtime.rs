@@ -46,20 +46,51 @@ pub struct Runtime {
     mailbox: Arc<Mailbox>,
 }
 
-/// The mailboxes of all threads that live, by the id of their runtime.
-static MAILBOXES: Mutex<Vec<(u64, Arc<Mailbox>)>> = Mutex::new(Vec::new());
+/// What other threads know of the runtime of a thread that lives.
+struct Known {
+    id: u64,
+    mailbox: Arc<Mailbox>,
+    /// Only for a thread that holds the GIL: the runtime's own is not in the
+    /// engine then, or is this one.
+    runtime: *const Runtime,
+}
 
-fn mailboxes() -> MutexGuard<'static, Vec<(u64, Arc<Mailbox>)>> {
-    MAILBOXES.lock().unwrap_or_else(PoisonError::into_inner)
+// SAFETY: the pointer is not followed without the GIL, and taken off the list
+// before the runtime ends.
+unsafe impl Send for Known {}
+
+static RUNTIMES: Mutex<Vec<Known>> = Mutex::new(Vec::new());
+
+fn runtimes() -> MutexGuard<'static, Vec<Known>> {
+    RUNTIMES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Calls `f` with every stack of every thread that runs, or drives one that does.
+///
+/// # Safety
+///
+/// The GIL is held.
+pub unsafe fn for_each_running(f: impl Fn(*mut Activation)) {
+    for known in runtimes().iter() {
+        // SAFETY: a runtime leaves the list before it ends. With the GIL held, its
+        // thread is at a place where its stacks are in order.
+        unsafe {
+            let mut stack = (*known.runtime).current.get();
+            while !stack.is_null() {
+                f(stack);
+                stack = (*stack).driver;
+            }
+        }
+    }
 }
 
 /// Hands `coroutine`, a counted reference, to the thread that can unwind it.
 /// False when that thread has ended: the reference stays the caller's.
 pub fn post_abandoned(runtime: u64, coroutine: *mut GreenCoroutine) -> bool {
-    let found = mailboxes()
+    let found = runtimes()
         .iter()
-        .find(|(id, _)| *id == runtime)
-        .map(|(_, mailbox)| Arc::clone(mailbox));
+        .find(|known| known.id == runtime)
+        .map(|known| Arc::clone(&known.mailbox));
     let posted = found.is_some_and(|mailbox| mailbox.post(coroutine));
     if posted {
         // Others look when they next use the engine; the main thread can be asked.
@@ -143,7 +174,7 @@ impl Drop for Runtime {
         // SAFETY: this thread's own variable; from here on it has no runtime.
         unsafe { thread_state::set_runtime(ptr::null()) };
         self.dismiss_resting();
-        mailboxes().retain(|(id, _)| *id != self.id);
+        runtimes().retain(|known| known.id != self.id);
         let mut state = self
             .mailbox
             .state
@@ -210,8 +241,12 @@ impl Runtime {
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             mailbox: Arc::new(Mailbox::new()),
         });
-        mailboxes().push((runtime.id, Arc::clone(&runtime.mailbox)));
         let address = &raw const *runtime;
+        runtimes().push(Known {
+            id: runtime.id,
+            mailbox: Arc::clone(&runtime.mailbox),
+            runtime: address,
+        });
         OWNER.set(Some(runtime));
         // SAFETY: this thread's own variable, and a box that stays where it is.
         unsafe {

@@ -25,10 +25,6 @@ def _step() -> Generator[None, None, None]:
     yield
 
 
-async def _checkpoint() -> None:
-    await _step()
-
-
 def _current_task() -> Any:
     task = asyncio.current_task()
     if task is None:
@@ -45,7 +41,7 @@ class AsyncioHost(PortalHost):
     name = "asyncio"
 
     def __init__(self) -> None:
-        self.checkpoint = _checkpoint
+        self.checkpoint = _step
         self._field: int | None = None
 
     def is_task(self, candidate: object) -> bool:

@@ -1,7 +1,7 @@
 """What a loop has to offer for portals: where its tasks keep their coroutine."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 AnyCoroutine = Coroutine[Any, Any, Any]
@@ -16,7 +16,7 @@ class PortalHost(ABC):
     #: The library's name, for messages.
     name: str
     #: A point of schedule and of cancellation. One object, since every portal refers to it.
-    checkpoint: Callable[[], Coroutine[Any, Any, None]]
+    checkpoint: Callable[[], Awaitable[None]]
 
     @abstractmethod
     def is_task(self, candidate: object) -> bool:

@@ -26,7 +26,7 @@ use pyo3::ffi::{self, PyObject, PyThreadState};
 
 use crate::activation::Activation;
 use crate::errors::raise;
-use crate::runtime::Runtime;
+use crate::runtime::{self, Runtime};
 use crate::thread_state;
 
 pub use records::{keep, release};
@@ -317,6 +317,8 @@ pub unsafe extern "C" fn isolate(_module: *mut PyObject, _: *mut PyObject) -> *m
     // SAFETY: called by CPython with the GIL held.
     unsafe {
         if PRESENCE == Presence::Absent {
+            thread_state::stop_linking_frames();
+            runtime::for_each_running(|stack| Activation::unlink_frames(stack));
             PRESENCE = if find::load() && find::word().is_some() {
                 Presence::Isolated
             } else {

@@ -86,6 +86,10 @@ unsafe extern "C" {
     pub fn thread_id(thread: *mut PyThreadState) -> u64;
     #[link_name = "vg_thread_lives"]
     pub fn thread_lives(id: u64) -> c_int;
+    #[link_name = "vg_stop_linking_frames"]
+    pub fn stop_linking_frames();
+    #[link_name = "vg_unlink_frames"]
+    pub fn unlink_frames(stack: *mut StackState);
     #[link_name = "vg_give_up"]
     pub fn give_up(thread: *mut PyThreadState, stack: *mut StackState);
     #[link_name = "vg_exception_bottom"]

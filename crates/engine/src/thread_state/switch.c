@@ -113,6 +113,27 @@ int vg_thread_lives(uint64_t id)
     return ts != NULL;
 }
 
+/* Whether f_back goes on from a stack into its driver's frames. */
+static int frames_are_linked = 1;
+
+/* From 3.12 on greenlet rewrites the links of all frames below a greenlet that it
+ * leaves, so that they can be looked at. It would follow ours into the frames of
+ * the event loop, which go on running. So with greenlet loaded there are none. */
+void vg_stop_linking_frames(void)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    frames_are_linked = 0;
+#endif
+}
+
+/* The same for a stack that runs. */
+void vg_unlink_frames(vg_stack *s)
+{
+    if (!frames_are_linked) {
+        s->base_frame.previous = NULL;
+    }
+}
+
 /* The stack will never be resumed: trace functions that are open on it never
  * return. */
 void vg_give_up(PyThreadState *ts, vg_stack *s)
@@ -349,7 +370,9 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
     RECURSION_REMAINING(ts) -= s->depth;
     d->tracing = ts->tracing;
 
-    s->base_frame.previous = CURRENT_FRAME(ts);
+    if (frames_are_linked) {
+        s->base_frame.previous = CURRENT_FRAME(ts);
+    }
 #if PY_VERSION_HEX < 0x030d0000
     d->cframe = ts->cframe;
     ts->cframe = s->cframe;
