@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections.abc
 import copy
+import importlib.util
 import inspect
 import sys
 import threading
@@ -894,6 +895,12 @@ def test_each_thread_has_a_loop_with_portals(loop: Any) -> None:
 # --- eager tasks -------------------------------------------------------------
 
 
+def skip_without(package: str) -> None:
+    """Skips where it is not installed. Does not import it: the programs do, not this process."""
+    if importlib.util.find_spec(package) is None:
+        pytest.skip(f"{package} is not installed")
+
+
 @pytest.fixture
 def eager(aio: Any) -> Callable[[Callable[[], Coroutine[Any, Any, Any]]], Any]:
     """Runs a program on a loop whose tasks start in place."""
@@ -1015,7 +1022,7 @@ by_library = pytest.mark.parametrize("library", ["asyncio", "trio"])
 def greenback(python: Any) -> Callable[..., list[str]]:
     """Runs a case with greenback in a process of its own; gives the lines it prints."""
     for name in ("greenback", "trio"):
-        pytest.importorskip(name, reason=f"{name} is not installed")
+        skip_without(name)
     return lambda case, *arguments: python("portals.py", case, *arguments).stdout.split("\n")[:-1]
 
 
@@ -1068,7 +1075,7 @@ def test_greenbacks_with_portal_run_inside_ours(
 @by_library
 def test_greenlets_that_live_from_step_to_step(python: Any, library: str) -> None:
     for name in ("greenlet", "trio"):
-        pytest.importorskip(name, reason=f"{name} is not installed")
+        skip_without(name)
     assert python("portals.py", "greenlets_outlive_steps", library).stdout == "lives\n"
 
 

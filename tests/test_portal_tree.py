@@ -1388,7 +1388,7 @@ def test_eager_tasks_get_portals(eager: Any, within: Any, set_within: bool) -> N
         seen = [at_once.done(), at_once.result(), later.done(), await later]
         async with asyncio.TaskGroup() as group:
             grandchild = group.create_task(for_children(by_create_task))
-        return [*seen, await grandchild.result()]
+        return [*seen, grandchild.result()]
 
     async def main() -> list[bool]:
         if not set_within:

@@ -11,7 +11,6 @@ from hand_driver import suspend
 
 from verdigris import _engine, async_def, await_
 
-
 KEPT = []
 
 

@@ -184,7 +184,7 @@ unsafe fn enter_isolated(stack: *mut Activation, thread: *mut PyThreadState, wor
         let bottom = thread_state::exception_bottom(thread);
         this.exchanged = this.state != NONE;
         if this.exchanged {
-            core::mem::swap(&mut *bottom, &mut this.exception);
+            ptr::swap(bottom, &raw mut this.exception);
         } else {
             this.driver_exception = *bottom;
         }
@@ -208,7 +208,7 @@ unsafe fn leave_isolated(
         }
         let bottom = thread_state::exception_bottom(thread);
         if this.exchanged {
-            core::mem::swap(&mut *bottom, &mut this.exception);
+            ptr::swap(bottom, &raw mut this.exception);
         } else {
             // It is the first time that greenlets were used on the stack.
             let (current, main) = greenlets_of(this.state);
