@@ -81,6 +81,7 @@ def test_the_pages_that_must_have_examples_have_them() -> None:
         "docs/tutorial.md",
         "docs/reference.md",
         "docs/migrating-from-awaitlet.md",
+        "docs/migrating-from-greenback.md",
     }
 
 
