@@ -92,7 +92,13 @@ def modules_of_the_package() -> list[str]:
 
 @pytest.mark.parametrize("name", modules_of_the_package())
 def test_docstring_examples_run_as_shown(name: str) -> None:
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        # A module for one loop library needs that library. (curio ends at 3.11.)
+        if missing.name not in ("trio", "curio"):
+            raise
+        pytest.skip(f"{missing.name} is not installed")
     report = io.StringIO()
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for example in doctest.DocTestFinder(exclude_empty=True).find(module):

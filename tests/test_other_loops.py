@@ -15,6 +15,7 @@ from hand_driver import finish, suspend, value
 
 from verdigris import (
     NoAwaitContext,
+    _engine,
     async_context,
     async_def,
     async_iter,
@@ -195,9 +196,11 @@ def test_curio_with_portal_run(curio: Any) -> None:
     assert curio.run(main) == [3, 7, 11, False]
 
 
-def test_curio_ensure_portal_inside_with_portal_run(curio: Any) -> None:
+def test_curio_a_portal_for_the_task_inside_with_portal_run(curio: Any) -> None:
     async def inside() -> bool:
         await ensure_portal()
+        bestow_portal(await curio.current_task())
+        await curio.sleep(0)
         return curio_waits(curio)
 
     async def main() -> list[bool]:
@@ -244,7 +247,11 @@ def test_curio_cancellation_in_sync_code(curio: Any, way: str) -> None:
 
     async def ensured(started: Any) -> None:
         await ensure_portal()
-        forever(started)
+        try:
+            forever(started)
+        finally:
+            # The test goes on when this fails.
+            await started.set()
 
     async def main() -> Any:
         started = curio.Event()
@@ -728,13 +735,18 @@ def test_by_hand_a_close_unwinds_sync_code() -> None:
 
 
 def test_by_hand_layers_of_calls_share_one_portal() -> None:
+    portals: list[object] = []
+
     async def innermost() -> object:
+        portals.append(_engine.current_portal())
         return await_(suspend("from the depth"))
 
     def middle() -> object:
+        portals.append(_engine.current_portal())
         return await_(with_portal_run(innermost))
 
     async def outer() -> object:
+        portals.append(_engine.current_portal())
         return await with_portal_run(with_portal_run_sync, middle)
 
     tags: list[object] = []
@@ -745,6 +757,7 @@ def test_by_hand_layers_of_calls_share_one_portal() -> None:
 
     assert finish(with_portal_run(outer), answer) == "answer"
     assert tags == ["from the depth"]
+    assert len(portals) == 3 and len(set(portals)) == 1 and None not in portals
 
 
 def test_by_hand_many_programs_take_turns() -> None:

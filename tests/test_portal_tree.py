@@ -1365,6 +1365,9 @@ def eager(aio: Any) -> Any:
         except TypeError:
             nothing.close()
             return False
+        finally:
+            # The runner starts tasks too, when it closes the loop.
+            asyncio.get_running_loop().set_task_factory(None)
         eager = task.done()
         await task
         return eager
