@@ -26,7 +26,7 @@ def portals_for_children() -> Iterator[None]:
 
     On Trio: the tasks of nurseries that are opened within. On asyncio: the tasks that are made
     within by the loop's `create_task`, and so by `asyncio.create_task`, `TaskGroup`, `gather`,
-    `wait_for`, whatever the loop's task factory is, eager or not. A task that lives on when the
+    whatever the loop's task factory is, eager or not. A task that lives on when the
     block ends keeps its portal; what it starts later gets none.
 
     Raises:
