@@ -33,6 +33,25 @@ pub unsafe extern "C" fn register_decorator(
     }
 }
 
+/// Waits where no stack of ours is: in a greenlet of another library. Called with
+/// an awaitable it waits, or returns `NotImplemented`; called with None it tells
+/// whether it could. Set by the package (`_register_other_waiter`).
+static mut OTHER_WAITER: *mut PyObject = ptr::null_mut();
+
+/// `_register_other_waiter(fn)`.
+pub unsafe extern "C" fn register_other_waiter(
+    _module: *mut PyObject,
+    waiter: *mut PyObject,
+) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held.
+    unsafe {
+        let old = OTHER_WAITER;
+        OTHER_WAITER = ffi::Py_NewRef(waiter);
+        ffi::Py_XDECREF(old);
+        ffi::Py_NewRef(ffi::Py_None())
+    }
+}
+
 /// `can_await()`.
 pub unsafe extern "C" fn can_await(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held; a current stack is live.
@@ -41,6 +60,9 @@ pub unsafe extern "C" fn can_await(_module: *mut PyObject, _: *mut PyObject) -> 
             let stack = runtime.current.get();
             !stack.is_null() && !eager::is_foreign_step(stack)
         });
+        if !can && !OTHER_WAITER.is_null() {
+            return ffi::PyObject_CallOneArg(OTHER_WAITER, ffi::Py_None());
+        }
         ffi::PyBool_FromLong(can.into())
     }
 }
@@ -298,6 +320,13 @@ unsafe fn without_stack(awaitable: *mut PyObject) -> *mut PyObject {
             || thread_state::is_iterable_coroutine(awaitable) != 0;
         if !is_awaitable {
             return decorate(awaitable);
+        }
+        if !OTHER_WAITER.is_null() {
+            let result = ffi::PyObject_CallOneArg(OTHER_WAITER, awaitable);
+            if result.is_null() || result != ffi::Py_NotImplemented() {
+                return result;
+            }
+            ffi::Py_DECREF(result);
         }
         // A coroutine would warn that it was never awaited; a future, or an
         // object of some library, is not ours to close.

@@ -61,7 +61,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.delattr("__all__")
 }
 
-struct Functions([ffi::PyMethodDef; 12]);
+struct Functions([ffi::PyMethodDef; 13]);
 // SAFETY: written here and only read by CPython.
 unsafe impl Sync for Functions {}
 
@@ -121,6 +121,12 @@ static FUNCTIONS: Functions = Functions([
         ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::register_decorator },
         ml_flags: ffi::METH_O,
         ml_doc: c"_register_decorator(decorator, /)\n--\n\nSet what await_() calls with an object that is not awaitable: it wraps an\nasync function, or returns NotImplemented.".as_ptr(),
+    },
+    ffi::PyMethodDef {
+        ml_name: c"_register_other_waiter".as_ptr(),
+        ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::register_other_waiter },
+        ml_flags: ffi::METH_O,
+        ml_doc: c"_register_other_waiter(waiter, /)\n--\n\nSet what await_() asks to wait, where no stack of the engine runs: it returns\nthe result or NotImplemented. With None it tells whether it could wait.".as_ptr(),
     },
     ffi::PyMethodDef {
         ml_name: c"isolate_greenlet".as_ptr(),

@@ -244,6 +244,11 @@ unsafe extern "C" fn get_awaited(this: *mut PyObject, _: *mut c_void) -> *mut Py
     }
 }
 
+unsafe extern "C" fn get_has_awaited(this: *mut PyObject, _: *mut c_void) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe { ffi::PyBool_FromLong((*this.cast::<GreenCoroutine>()).awaited.into()) }
+}
+
 unsafe extern "C" fn get_origin(this: *mut PyObject, _: *mut c_void) -> *mut PyObject {
     // SAFETY: as above.
     unsafe {
@@ -333,7 +338,7 @@ pub unsafe extern "C" fn tp_repr(this: *mut PyObject) -> *mut PyObject {
     }
 }
 
-pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 10]> = Table([
+pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 11]> = Table([
     attribute(
         c"__name__",
         get_name,
@@ -358,6 +363,12 @@ pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 10]> = Table([
         get_frame,
         None,
         c"The innermost frame, or None when it has ended.",
+    ),
+    attribute(
+        c"cr_has_awaited",
+        get_has_awaited,
+        None,
+        c"Whether its function has called await_ yet.",
     ),
     attribute(
         c"cr_origin",

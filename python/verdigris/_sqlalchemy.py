@@ -1,0 +1,159 @@
+"""SQLAlchemy's asyncio extension and green functions in one program.
+
+SQLAlchemy runs its synchronous core over asynchronous drivers by two functions: `greenlet_spawn`
+runs a sync function in a greenlet, and below it `await_only` (2.1: `await_`) waits. Both are
+imported by name into many modules, often before verdigris is. So what is changed is their code:
+every reference is served, in whatever order things were imported, and the old code comes back
+exactly.
+
+- Always: `await_only` also waits right in a green function, where no greenlet is needed; and our
+  `await_` also waits below `greenlet_spawn`.
+- With `patch_sqlalchemy()`: `greenlet_spawn` runs its function on a native stack, and no greenlet
+  is made at all.
+"""
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import contextmanager
+from types import FunctionType, ModuleType
+from typing import Any
+
+from verdigris import _engine
+from verdigris._engine import async_def, await_, can_await
+
+# The module with the functions, and the names of those that wait, for each series that is known.
+_SERIES: dict[str, tuple[str, tuple[str, ...]]] = {
+    "2.0": ("sqlalchemy.util._concurrency_py3k", ("await_only", "await_fallback")),
+    "2.1": ("sqlalchemy.util.concurrency", ("await_",)),
+}
+MODULES = tuple(module for module, _ in _SERIES.values())
+
+# What a changed function looks up in its module, which is SQLAlchemy's.
+_OURS = "_verdigris"
+
+
+def _series() -> str:
+    import sqlalchemy
+
+    return ".".join(sqlalchemy.__version__.split(".")[:2])
+
+
+class _Changed:
+    """A function whose code is another one's for now."""
+
+    def __init__(self, function: FunctionType, template: FunctionType, ours: Any) -> None:
+        if template.__code__.co_freevars or function.__code__.co_freevars:
+            raise TypeError(f"{function.__qualname__} can't be changed: it is a closure")
+        self._function = function
+        self._code = function.__code__
+        #: A function that does what it did.
+        self.before = FunctionType(
+            function.__code__, function.__globals__, function.__name__, function.__defaults__
+        )
+        self.before.__kwdefaults__ = function.__kwdefaults__
+        function.__globals__.setdefault(_OURS, {})[function.__name__] = ours(self.before)
+        function.__code__ = template.__code__.replace(co_name=function.__code__.co_name)
+
+    def restore(self) -> None:
+        """Gives the function its own code back."""
+        self._function.__code__ = self._code
+        del self._function.__globals__[_OURS][self._function.__name__]
+
+
+def _in_their_greenlet() -> Any:
+    """The greenlet of `greenlet_spawn` that runs the caller, or None."""
+    greenlet = sys.modules.get("greenlet")
+    current = greenlet and greenlet.getcurrent()
+    if getattr(current, "__sqlalchemy_greenlet_provider__", False):
+        return current
+    return None
+
+
+def _wait_in_their_greenlet(awaitable: Any) -> Any:
+    """Waits for our `await_` below `greenlet_spawn`; with None, tells whether it could."""
+    current = _in_their_greenlet()
+    if awaitable is None:
+        return current is not None
+    return NotImplemented if current is None else current.parent.switch(awaitable)
+
+
+def _waiting(before: Callable[..., Any]) -> Callable[..., Any]:
+    def wait(awaitable: Awaitable[Any]) -> Any:
+        # Their greenlet first: `greenlet_spawn` counts the waits that come through it.
+        if _in_their_greenlet() is None and can_await():
+            return await_(awaitable)
+        return before(awaitable)
+
+    return wait
+
+
+def _spawning(before: Callable[..., Any]) -> Callable[..., Any]:
+    async def spawn(
+        fn: Callable[..., Any], args: Any, require_await: bool, kwargs: dict[str, Any]
+    ) -> Any:
+        coroutine = async_def(fn, *args, **kwargs)
+        result = await coroutine
+        if require_await and not coroutine.cr_has_awaited:
+            from sqlalchemy import exc
+
+            raise exc.AwaitRequired(
+                "The current operation required an async execution but none was detected. This "
+                "will usually happen when using a non compatible DBAPI driver. Please ensure that "
+                "an async DBAPI is used."
+            )
+        return result
+
+    return spawn
+
+
+# The code that changed functions get. Its names are looked up in SQLAlchemy's module.
+# mypy: disable-error-code="name-defined"
+
+
+def _await_only_template(awaitable):  # type: ignore[no-untyped-def]
+    return _verdigris["await_only"](awaitable)  # noqa: F821
+
+
+def _await_fallback_template(awaitable):  # type: ignore[no-untyped-def]
+    return _verdigris["await_fallback"](awaitable)  # noqa: F821
+
+
+def _await_template(awaitable):  # type: ignore[no-untyped-def]
+    return _verdigris["await_"](awaitable)  # noqa: F821
+
+
+async def _greenlet_spawn_template(fn, *args, _require_await=False, **kwargs):  # type: ignore[no-untyped-def]
+    return await _verdigris["greenlet_spawn"](fn, args, _require_await, kwargs)  # noqa: F821
+
+
+_TEMPLATES: dict[str, Any] = {
+    "await_only": _await_only_template,
+    "await_fallback": _await_fallback_template,
+    "await_": _await_template,
+}
+
+
+def _module() -> tuple[ModuleType, tuple[str, ...]] | None:
+    known = _SERIES.get(_series())
+    if known is None:
+        return None
+    return sys.modules[known[0]], known[1]
+
+
+_met = False
+
+
+def meet() -> None:
+    """Called when SQLAlchemy's functions are there: has them and ours work in each other's place.
+
+    Of a series that is not known nothing is changed.
+    """
+    global _met
+    found = _module() if not _met else None
+    if found is None:
+        return
+    module, names = found
+    for name in names:
+        _Changed(getattr(module, name), _TEMPLATES[name], _waiting)
+    _engine._register_other_waiter(_wait_in_their_greenlet)
+    _met = True
