@@ -32,6 +32,8 @@ from verdigris._portal_tree import portals_for_tree as portals_for_tree
 from verdigris._portal_tree import with_portal_run_tree as with_portal_run_tree
 from verdigris._spawn import GreenTask as GreenTask
 from verdigris._spawn import spawn as spawn
+from verdigris._sqlalchemy import PatchedSQLAlchemy as PatchedSQLAlchemy
+from verdigris._sqlalchemy import patch_sqlalchemy as patch_sqlalchemy
 from verdigris._sync_syntax import async_context as async_context
 from verdigris._sync_syntax import async_iter as async_iter
 from verdigris._sync_syntax import autoawait as autoawait
@@ -47,6 +49,7 @@ __all__ = [
     "GreenTask",
     "NoAwaitContext",
     "NoAwaitOccurred",
+    "PatchedSQLAlchemy",
     "PortalCoroutine",
     "TaskCancelled",
     "__version__",
@@ -61,6 +64,7 @@ __all__ = [
     "decorate_as_sync",
     "ensure_portal",
     "has_portal",
+    "patch_sqlalchemy",
     "portals_for_children",
     "portals_for_tree",
     "spawn",

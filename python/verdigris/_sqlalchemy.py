@@ -12,9 +12,9 @@ exactly.
   is made at all.
 """
 
+import importlib
 import sys
 from collections.abc import Awaitable, Callable
-from contextlib import contextmanager
 from types import FunctionType, ModuleType
 from typing import Any
 
@@ -36,6 +36,14 @@ def _series() -> str:
     import sqlalchemy
 
     return ".".join(sqlalchemy.__version__.split(".")[:2])
+
+
+def _module() -> tuple[ModuleType, tuple[str, ...]] | None:
+    """The module of the series that is loaded, and the names of its functions that wait."""
+    known = _SERIES.get(_series())
+    if known is None:
+        return None
+    return sys.modules[known[0]], known[1]
 
 
 class _Changed:
@@ -133,13 +141,6 @@ _TEMPLATES: dict[str, Any] = {
 }
 
 
-def _module() -> tuple[ModuleType, tuple[str, ...]] | None:
-    known = _SERIES.get(_series())
-    if known is None:
-        return None
-    return sys.modules[known[0]], known[1]
-
-
 _met = False
 
 
@@ -157,3 +158,82 @@ def meet() -> None:
         _Changed(getattr(module, name), _TEMPLATES[name], _waiting)
     _engine._register_other_waiter(_wait_in_their_greenlet)
     _met = True
+
+
+class PatchedSQLAlchemy:
+    """SQLAlchemy's asyncio extension on native stacks. Made by `patch_sqlalchemy`.
+
+    As a context manager it is undone at the end of the block.
+    """
+
+    def __init__(self, changed: _Changed) -> None:
+        """Takes what was changed. Call `patch_sqlalchemy` instead."""
+        self._changed: _Changed | None = changed
+
+    def undo(self) -> None:
+        """Gives SQLAlchemy its own way back. Calls that run now end as they began."""
+        global _patch
+        if self._changed is not None:
+            self._changed.restore()
+            self._changed = _patch = None
+
+    def __enter__(self) -> "PatchedSQLAlchemy":
+        """Nothing is left to do: it is patched."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Undoes it."""
+        self.undo()
+
+
+_patch: PatchedSQLAlchemy | None = None
+
+
+def patch_sqlalchemy() -> PatchedSQLAlchemy:
+    """Has SQLAlchemy's asyncio extension run on native stacks, without a greenlet for each call.
+
+    `AsyncEngine`, `AsyncConnection`, `AsyncSession` and `run_sync` work as before, and `await_`
+    works in what they run. Calls are cheaper by what making a greenlet costs. Call it once, at the
+    start of the program; a second call gives the same object.
+
+    Not a checkpoint. Without this call SQLAlchemy and verdigris work together too.
+
+    Returns:
+        An object to `undo()` it with, also a context manager.
+
+    Raises:
+        ImportError: SQLAlchemy is not installed.
+        RuntimeError: It is of a series other than 2.0 and 2.1.
+
+    Example:
+        >>> import asyncio
+        >>> from sqlalchemy import text
+        >>> from sqlalchemy.ext.asyncio import create_async_engine
+        >>> from verdigris import patch_sqlalchemy
+        >>> async def main():
+        ...     engine = create_async_engine("sqlite+aiosqlite:///:memory:")
+        ...     async with engine.connect() as connection:
+        ...         answer = await connection.scalar(text("select 6 * 7"))
+        ...     await engine.dispose()
+        ...     return answer
+        >>> with patch_sqlalchemy():
+        ...     asyncio.run(main())
+        42
+    """
+    global _patch
+    if _patch is None:
+        import sqlalchemy
+
+        known = _SERIES.get(_series())
+        if known is None:
+            raise RuntimeError(
+                f"patch_sqlalchemy() knows SQLAlchemy {' and '.join(_SERIES)}, and this is "
+                f"{sqlalchemy.__version__}. Use one of these, or go without the patch: SQLAlchemy "
+                f"then makes a greenlet for each call."
+            )
+        module = importlib.import_module(known[0])
+        meet()
+        _patch = PatchedSQLAlchemy(
+            _Changed(module.greenlet_spawn, _greenlet_spawn_template, _spawning)
+        )
+    return _patch
