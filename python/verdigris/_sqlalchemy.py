@@ -32,16 +32,25 @@ MODULES = tuple(module for module, _ in _SERIES.values())
 _OURS = "_verdigris"
 
 
-def _series() -> str:
-    import sqlalchemy
+def _version() -> str:
+    # Takes long to import, and is needed only with SQLAlchemy.
+    from importlib import metadata
 
-    return ".".join(sqlalchemy.__version__.split(".")[:2])
+    # Not `sqlalchemy.__version__`, which is not set yet while the package is being imported.
+    try:
+        return metadata.version("sqlalchemy")
+    except metadata.PackageNotFoundError:
+        return str(getattr(importlib.import_module("sqlalchemy"), "__version__", "unknown"))
+
+
+def _series() -> str:
+    return ".".join(_version().split(".")[:2])
 
 
 def _module() -> tuple[ModuleType, tuple[str, ...]] | None:
     """The module of the series that is loaded, and the names of its functions that wait."""
     known = _SERIES.get(_series())
-    if known is None:
+    if known is None or known[0] not in sys.modules:
         return None
     return sys.modules[known[0]], known[1]
 
@@ -222,13 +231,13 @@ def patch_sqlalchemy() -> PatchedSQLAlchemy:
     """
     global _patch
     if _patch is None:
-        import sqlalchemy
+        import sqlalchemy  # noqa: F401 (says so if it is not installed)
 
         known = _SERIES.get(_series())
         if known is None:
             raise RuntimeError(
                 f"patch_sqlalchemy() knows SQLAlchemy {' and '.join(_SERIES)}, and this is "
-                f"{sqlalchemy.__version__}. Use one of these, or go without the patch: SQLAlchemy "
+                f"{_version()}. Use one of these, or go without the patch: SQLAlchemy "
                 f"then makes a greenlet for each call."
             )
         module = importlib.import_module(known[0])
