@@ -58,7 +58,7 @@ def _module() -> tuple[ModuleType, tuple[str, ...]] | None:
 class _Changed:
     """A function whose code is another one's for now."""
 
-    def __init__(self, function: FunctionType, template: FunctionType, ours: Any) -> None:
+    def __init__(self, function: FunctionType, template: Any, ours: Any) -> None:
         if template.__code__.co_freevars or function.__code__.co_freevars:
             raise TypeError(f"{function.__qualname__} can't be changed: it is a closure")
         self._function = function

@@ -75,9 +75,10 @@ pub struct OfStack {
     /// The driver's word while the stack runs.
     driver_state: usize,
     /// greenlet gives each greenlet its own bottom of the handled exceptions, in
-    /// the thread state: the stack's while it is away, counted.
+    /// the thread state. That of the greenlet that waits, counted, while the stack
+    /// is away; the main one has the driver's.
     exception: *mut PyObject,
-    /// Whether `exception` is the driver's, since the stack runs.
+    /// Whether `exception` is the driver's, because the stack runs.
     exchanged: bool,
     /// The driver's bottom when the stack was entered, borrowed.
     driver_exception: *mut PyObject,
@@ -108,6 +109,14 @@ unsafe fn greenlets_of(state: usize) -> (*mut PyObject, *mut PyObject) {
         let fields = state as *const *mut PyObject;
         (*fields.add(1), *fields)
     }
+}
+
+/// Whether another greenlet than the main one is the current one of a state.
+#[inline]
+unsafe fn is_inside(state: usize) -> bool {
+    // SAFETY: a state of greenlet's.
+    let (current, main) = unsafe { greenlets_of(state) };
+    current != main
 }
 
 /// greenlet's word in this thread, or null: greenlet is not loaded.
@@ -182,7 +191,7 @@ unsafe fn enter_isolated(stack: *mut Activation, thread: *mut PyThreadState, wor
         let this = &mut (*stack).greenlet;
         this.driver_state = core::mem::replace(&mut *word, this.state);
         let bottom = thread_state::exception_bottom(thread);
-        this.exchanged = this.state != NONE;
+        this.exchanged = this.state != NONE && is_inside(this.state);
         if this.exchanged {
             ptr::swap(bottom, &raw mut this.exception);
         } else {
@@ -207,21 +216,23 @@ unsafe fn leave_isolated(
             return;
         }
         let bottom = thread_state::exception_bottom(thread);
-        if this.exchanged {
+        let inside = is_inside(this.state);
+        let mut dropped = ptr::null_mut();
+        if core::mem::replace(&mut this.exchanged, false) {
             ptr::swap(bottom, &raw mut this.exception);
-        } else {
-            // It is the first time that greenlets were used on the stack.
-            let (current, main) = greenlets_of(this.state);
-            if current != main {
-                // The driver's went away with the greenlet that was left first.
-                this.exception = *bottom;
-                *bottom = ffi::Py_XNewRef(this.driver_exception);
+            if !inside {
+                // The main greenlet's was the driver's of an earlier step.
+                dropped = core::mem::replace(&mut this.exception, ptr::null_mut());
             }
+        } else if inside {
+            // The driver's went away with the main greenlet.
+            this.exception = *bottom;
+            *bottom = ffi::Py_XNewRef(this.driver_exception);
         }
-        this.exchanged = false;
         if Activation::has_ended(stack) {
             retire(stack, runtime);
         }
+        ffi::Py_XDECREF(dropped);
     }
 }
 
@@ -234,14 +245,12 @@ unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
     unsafe {
         let this = &mut (*stack).greenlet;
         let (current, main) = greenlets_of(this.state);
-        let exception = core::mem::replace(&mut this.exception, ptr::null_mut());
         // The state itself holds it twice.
         if current == main && ffi::Py_REFCNT(main) == 2 {
             let mut spare = runtime.greenlet.spare_states.take();
             spare.push(core::mem::replace(&mut this.state, NONE));
             runtime.greenlet.spare_states.set(spare);
         }
-        ffi::Py_XDECREF(exception);
     }
 }
 
