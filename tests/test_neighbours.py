@@ -1,0 +1,49 @@
+"""Runs the tests of `tests/neighbours`, each file in a process of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import verdigris
+
+TESTS = Path(__file__).resolve().parent
+PACKAGE = Path(verdigris.__file__).resolve().parent.parent
+FILES = sorted((TESTS / "neighbours").glob("test_*.py"))
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_neighbours(file: Path) -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-X",
+            "faulthandler",
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            file,
+        ],
+        capture_output=True,
+        text=True,
+        timeout=280,
+        cwd=TESTS.parent,
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, (TESTS, PACKAGE))),
+            "VERDIGRIS_NEIGHBOURS": "1",
+        },
+    )
+    if done.returncode == pytest.ExitCode.NO_TESTS_COLLECTED:
+        reasons = re.findall(r"SKIPPED \[\d+\] \S+: (.*)", done.stdout)
+        assert reasons, done.stdout + done.stderr
+        pytest.skip(reasons[0])
+    assert done.returncode == 0, f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
+    assert re.search(r"\d+ passed", done.stdout)
