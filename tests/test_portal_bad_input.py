@@ -472,8 +472,8 @@ SEQUENCES: dict[str, tuple[str, list[Call]]] = {
 }
 
 if hasattr(sys, "gettotalrefcount") and sys.version_info >= (3, 14):
-    # A debug build of CPython itself ends by an assertion when StopIteration is thrown into a native
-    # coroutine that has not begun.
+    # CPython itself ends by an assertion, in a debug build, when StopIteration is thrown into a
+    # native coroutine that has not begun.
     del SEQUENCES["throw StopIteration at the start"]
 
 

@@ -107,13 +107,44 @@ impl GreenCoroutine {
     ) -> *mut Self {
         // SAFETY: as above.
         unsafe {
-            let this = spare::allocate();
-            if !this.is_null() {
+            let mut this = spare::take_step();
+            if this.is_null() {
+                this = spare::allocate();
+                if this.is_null() {
+                    return this;
+                }
                 Self::fill(this, work, coroutine, 1);
-                (*this).portal = portal;
-                (*this).inline_args[1] = ffi::Py_NewRef(object);
+            } else {
+                (*this).state = State::Created;
+                (*this).work = work;
+                (*this).yielded = false;
+                (*this).nargs = 1;
+                (*this).function = ffi::Py_NewRef(coroutine);
             }
+            (*this).portal = portal;
+            (*this).inline_args[1] = ffi::Py_NewRef(object);
             this
+        }
+    }
+
+    /// Drops the reference to a step that has ended.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held; the reference is the caller's.
+    #[inline(always)]
+    pub unsafe fn drop_step(this: *mut Self) {
+        // SAFETY: as above.
+        unsafe {
+            // Nobody has seen one that never waited. Its names were asked for if it
+            // had to be spoken of.
+            let unseen = !(*this).tracked && (*this).name.is_null() && (*this).qualname.is_null();
+            if unseen && spare::keep_step(this) {
+                let coroutine = core::mem::replace(&mut (*this).function, ptr::null_mut());
+                ffi::Py_DECREF(coroutine);
+            } else {
+                ffi::Py_DECREF(this.cast());
+            }
         }
     }
 

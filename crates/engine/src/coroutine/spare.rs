@@ -59,3 +59,35 @@ pub unsafe fn free(this: *mut GreenCoroutine) {
         }
     }
 }
+
+/// A portal's step that has ended, ready to be another one; or null.
+static mut STEP: *mut GreenCoroutine = ptr::null_mut();
+
+/// Takes the step that [`keep_step`] kept, with all fields as they were; or null.
+///
+/// # Safety
+///
+/// The GIL is held.
+#[inline(always)]
+pub unsafe fn take_step() -> *mut GreenCoroutine {
+    // SAFETY: the GIL is held.
+    unsafe { core::mem::replace(&mut *(&raw mut STEP), ptr::null_mut()) }
+}
+
+/// Keeps a step, whose only reference is the caller's. False if there is one.
+///
+/// # Safety
+///
+/// The GIL is held; the step has ended, is not tracked, and nobody else has
+/// changed its fields.
+#[inline(always)]
+pub unsafe fn keep_step(step: *mut GreenCoroutine) -> bool {
+    // SAFETY: the GIL is held.
+    unsafe {
+        let keeps = LIMIT > 0 && STEP.is_null();
+        if keeps {
+            STEP = step;
+        }
+        keeps
+    }
+}

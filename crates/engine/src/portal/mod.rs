@@ -184,10 +184,10 @@ impl Portal {
                     (*step).portal = ptr::null_mut();
                     if result.is_null() {
                         let exception = errors::take();
-                        ffi::Py_DECREF(step.cast());
+                        GreenCoroutine::drop_step(step);
                         errors::restore(exception);
                     } else {
-                        ffi::Py_DECREF(step.cast());
+                        GreenCoroutine::drop_step(step);
                     }
                     if yielded {
                         Outcome::Yielded(result)
