@@ -29,6 +29,10 @@ TESTS = Path(__file__).resolve().parent
 CRASH_SCRIPTS = TESTS / "crash"
 
 
+# They load greenlet, which stays; `test_neighbours.py` runs them in processes of their own.
+collect_ignore_glob = [] if "VERDIGRIS_NEIGHBOURS" in os.environ else ["neighbours/*"]
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
 

@@ -232,18 +232,24 @@ impl GreenCoroutine {
     /// Drops function and arguments. What keeps no data alive stays, for the
     /// sake of its name, which then costs nothing unless it is asked for; so
     /// does what is no Python function and would have to be asked right now.
-    #[inline]
+    #[inline(always)]
     pub(super) unsafe fn release_call(this: *mut Self) {
+        // SAFETY: the GIL is held.
+        unsafe {
+            if (*this).work == Work::Call {
+                Self::release_function_and_arguments(this);
+            } else if core::mem::replace(&mut (*this).nargs, 0) != 0 {
+                // The coroutine of a step stays, for the sake of its name.
+                ffi::Py_DECREF((*this).inline_args[1]);
+            }
+        }
+    }
+
+    #[inline]
+    unsafe fn release_function_and_arguments(this: *mut Self) {
         // SAFETY: the GIL is held. Fields are cleared before references are
         // dropped, since dropping may run code that looks at this object.
         unsafe {
-            if (*this).work != Work::Call {
-                // The coroutine of a step stays, for the sake of its name.
-                if core::mem::replace(&mut (*this).nargs, 0) != 0 {
-                    ffi::Py_DECREF((*this).inline_args[1]);
-                }
-                return;
-            }
             if (*this).keywords.is_null() && (*this).args == Self::inline_args(this) {
                 while (*this).nargs > 0 {
                     let index = (*this).nargs as usize;

@@ -159,11 +159,12 @@ impl GreenCoroutine {
             if let Err(refusal) = greenlet::check() {
                 return Outcome::Ended(refusal);
             }
-            let started = Runtime::get_or_init().and_then(|runtime| {
-                Ok((runtime, activation::start(runtime, thread, this, bound)?))
-            });
-            match started {
-                Ok((runtime, activation)) => {
+            let runtime = match Runtime::get_or_init() {
+                Ok(runtime) => runtime,
+                Err(error) => return Outcome::Ended(errors::raise_no_stack(&error)),
+            };
+            match activation::start(runtime, thread, this, bound) {
+                Ok(activation) => {
                     (*this).activation = activation;
                     // Nobody reads what a function is begun with.
                     Self::run(this, runtime, thread, Incoming::Value(ptr::null_mut()))

@@ -57,6 +57,7 @@ pub struct OfThread {
     word: Cell<*mut usize>,
     /// States that no stack uses and no greenlet refers to.
     spare_states: Cell<Vec<usize>>,
+    has_spare: Cell<bool>,
 }
 
 impl Drop for OfThread {
@@ -184,7 +185,7 @@ pub unsafe fn leave(stack: *mut Activation, runtime: &Runtime, thread: *mut PyTh
     }
 }
 
-#[inline]
+#[inline(always)]
 unsafe fn enter_isolated(stack: *mut Activation, thread: *mut PyThreadState, word: *mut usize) {
     // SAFETY: as for `enter`; the word is this thread's.
     unsafe {
@@ -200,7 +201,7 @@ unsafe fn enter_isolated(stack: *mut Activation, thread: *mut PyThreadState, wor
     }
 }
 
-#[inline]
+#[inline(always)]
 unsafe fn leave_isolated(
     stack: *mut Activation,
     runtime: &Runtime,
@@ -212,9 +213,17 @@ unsafe fn leave_isolated(
         let this = &mut (*stack).greenlet;
         let driver_state = core::mem::replace(&mut this.driver_state, NONE);
         this.state = core::mem::replace(&mut *word, driver_state);
-        if this.state == NONE {
-            return;
+        if this.state != NONE {
+            leave_greenlets(stack, runtime, thread);
         }
+    }
+}
+
+/// The rest of leaving a stack that has greenlets.
+unsafe fn leave_greenlets(stack: *mut Activation, runtime: &Runtime, thread: *mut PyThreadState) {
+    // SAFETY: as for `enter`.
+    unsafe {
+        let this = &mut (*stack).greenlet;
         let bottom = thread_state::exception_bottom(thread);
         let inside = is_inside(this.state);
         let mut dropped = ptr::null_mut();
@@ -249,6 +258,7 @@ unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
         if current == main && ffi::Py_REFCNT(main) == 2 {
             let mut spare = runtime.greenlet.spare_states.take();
             spare.push(core::mem::replace(&mut this.state, NONE));
+            runtime.greenlet.has_spare.set(true);
             runtime.greenlet.spare_states.set(spare);
         }
     }
@@ -263,12 +273,13 @@ unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
 pub unsafe fn begin(stack: *mut Activation, runtime: &Runtime) {
     // SAFETY: as above.
     unsafe {
-        if PRESENCE != Presence::Absent && (*stack).greenlet.state == NONE {
+        if runtime.greenlet.has_spare.get() && (*stack).greenlet.state == NONE {
             reuse_state(stack, runtime);
         }
     }
 }
 
+#[cold]
 unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
     // SAFETY: as for `begin`.
     unsafe {
@@ -276,6 +287,7 @@ unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
         if let Some(state) = spare.pop() {
             (*stack).greenlet.state = state;
         }
+        runtime.greenlet.has_spare.set(!spare.is_empty());
         runtime.greenlet.spare_states.set(spare);
     }
 }

@@ -36,6 +36,7 @@ const vg_layout vg_layouts = {
     .function_closure = offsetof(PyFunctionObject, func_closure),
     .function_defaults = offsetof(PyFunctionObject, func_defaults),
     .function_kwdefaults = offsetof(PyFunctionObject, func_kwdefaults),
+    .exception_bottom = offsetof(PyThreadState, exc_state.exc_value),
 };
 
 int vg_is_iterable_coroutine(PyObject *op)

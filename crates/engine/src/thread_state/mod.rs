@@ -34,6 +34,7 @@ struct Layout {
     function_closure: usize,
     function_defaults: usize,
     function_kwdefaults: usize,
+    exception_bottom: usize,
 }
 
 /// Whether a coroutine is between two steps: something awaits it, or it was
@@ -71,6 +72,17 @@ pub unsafe fn is_plain_function(function: *mut PyObject) -> bool {
     }
 }
 
+/// The last item of the chain of handled exceptions, which greenlet exchanges.
+///
+/// # Safety
+///
+/// `thread` is the current thread state.
+#[inline(always)]
+pub unsafe fn exception_bottom(thread: *mut PyThreadState) -> *mut *mut PyObject {
+    // SAFETY: the offset is that of a reference in every thread state.
+    unsafe { thread.byte_add(LAYOUT.exception_bottom).cast() }
+}
+
 unsafe extern "C" {
     #[link_name = "vg_layouts"]
     static LAYOUT: Layout;
@@ -92,8 +104,6 @@ unsafe extern "C" {
     pub fn unlink_frames(stack: *mut StackState);
     #[link_name = "vg_give_up"]
     pub fn give_up(thread: *mut PyThreadState, stack: *mut StackState);
-    #[link_name = "vg_exception_bottom"]
-    pub fn exception_bottom(thread: *mut PyThreadState) -> *mut *mut PyObject;
     #[link_name = "vg_is_handling"]
     pub fn is_handling(thread: *mut PyThreadState) -> c_int;
     #[link_name = "vg_origin_depth"]

@@ -141,12 +141,6 @@ void vg_give_up(PyThreadState *ts, vg_stack *s)
     ts->tracing -= s->tracing;
 }
 
-/* The last item of the exception-info chain, which greenlet exchanges. */
-PyObject **vg_exception_bottom(PyThreadState *ts)
-{
-    return &ts->exc_state.exc_value;
-}
-
 /* Whether the code that runs now is inside an except block on its own stack or
  * in its own generator: what a thrown exception is chained to. */
 int vg_is_handling(PyThreadState *ts)

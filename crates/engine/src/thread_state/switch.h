@@ -171,6 +171,7 @@ typedef struct {
     size_t function_closure;
     size_t function_defaults;
     size_t function_kwdefaults;
+    size_t exception_bottom;
 } vg_layout;
 
 /* instrumentation.c */
