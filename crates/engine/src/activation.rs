@@ -319,7 +319,8 @@ impl Activation {
             if (*this).greenlet.is_in_use() {
                 Self::keep(this, runtime);
             } else {
-                runtime.rest(this, (*this).fiber.assume_init_ref().went_deep());
+                let fiber = (*this).fiber.assume_init_ref();
+                runtime.rest(this, || fiber.went_deep());
             }
             Outcome::Ended(outgoing)
         }

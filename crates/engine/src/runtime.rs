@@ -277,10 +277,11 @@ impl Runtime {
     /// Takes a stack whose function has ended. One that went deep goes to the
     /// pool, which takes its memory away.
     #[inline(always)]
-    pub fn rest(&self, activation: *mut Activation, went_deep: bool) {
+    pub fn rest(&self, activation: *mut Activation, went_deep: impl FnOnce() -> bool) {
         let count = self.count_resting.get();
         let left = self.until_sweep.get();
-        if count < MOST_RESTING && left > 0 && !went_deep {
+        // Asked last: the answer may have to be faulted in.
+        if count < MOST_RESTING && left > 0 && !went_deep() {
             self.resting[count].set(activation);
             self.count_resting.set(count + 1);
             self.until_sweep.set(left - 1);
