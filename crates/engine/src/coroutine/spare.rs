@@ -71,7 +71,7 @@ static mut STEP: *mut GreenCoroutine = ptr::null_mut();
 #[inline(always)]
 pub unsafe fn take_step() -> *mut GreenCoroutine {
     // SAFETY: the GIL is held.
-    unsafe { core::mem::replace(&mut *(&raw mut STEP), ptr::null_mut()) }
+    unsafe { ptr::replace(&raw mut STEP, ptr::null_mut()) }
 }
 
 /// Keeps a step, whose only reference is the caller's. False if there is one.
