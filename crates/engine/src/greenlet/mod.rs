@@ -253,9 +253,7 @@ unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
     // SAFETY: as for `enter`.
     unsafe {
         let this = &mut (*stack).greenlet;
-        let (current, main) = greenlets_of(this.state);
-        // The state itself holds it twice.
-        if current == main && ffi::Py_REFCNT(main) == 2 {
+        if is_unused(this.state) {
             let mut spare = runtime.greenlet.spare_states.take();
             spare.push(core::mem::replace(&mut this.state, NONE));
             runtime.greenlet.has_spare.set(true);
@@ -297,8 +295,18 @@ unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
 #[inline(always)]
 pub fn is_active(runtime: &Runtime) -> bool {
     let word = runtime.greenlet.word.get();
-    // SAFETY: the word is this thread's, or null.
-    !word.is_null() && unsafe { *word } != NONE
+    // SAFETY: the word is this thread's, or null, and holds a state or the mark.
+    !word.is_null() && unsafe { *word != NONE && !is_unused(*word) }
+}
+
+/// Whether no greenlet but the main one can be on the stack of a state: nobody
+/// refers to that but the state itself, which does so twice.
+unsafe fn is_unused(state: usize) -> bool {
+    // SAFETY: a state of greenlet's.
+    unsafe {
+        let (current, main) = greenlets_of(state);
+        current == main && ffi::Py_REFCNT(main) == 2
+    }
 }
 
 /// Ends the greenlets of the running stack that were dropped elsewhere.
