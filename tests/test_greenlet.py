@@ -189,3 +189,42 @@ def test_each_greenlet_has_its_context_and_its_handled_exception(python: Any) ->
         """
     )
     assert done.stdout == "right\n"
+
+
+def test_threads_that_end_leave_no_state_behind(python: Any) -> None:
+    done = python(
+        """
+        import gc, threading
+        from greenlet import greenlet
+        from greenlet._greenlet import get_total_main_greenlets
+        from hand_driver import suspend
+        from verdigris import async_def, await_
+
+        def use():
+            return greenlet(lambda: await_(suspend())).switch()
+
+        def thread():
+            functions = [async_def(use) for _ in range(5)]
+            for function in functions:
+                function.send(None)
+            for function in functions:
+                try:
+                    function.send(None)
+                except StopIteration:
+                    pass
+
+        def run(count):
+            for _ in range(count):
+                one = threading.Thread(target=thread)
+                one.start()
+                one.join()
+            gc.collect()
+            for _ in range(1000):
+                pass  # greenlet frees a thread's own state by a pending call
+            return get_total_main_greenlets()
+
+        before = run(5)
+        print(run(50) - before)
+        """
+    )
+    assert int(done.stdout) <= 5

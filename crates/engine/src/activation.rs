@@ -308,14 +308,15 @@ impl Activation {
             (*this).driver = runtime.current.replace(this);
             (*this).fiber.assume_init_mut().resume(());
             runtime.current.set((*this).driver);
+            let dropped = greenlet::leave(this, runtime, thread);
             let outgoing = (*this).outgoing;
             if !(*this).ended {
                 thread_state::leave(thread, &raw mut (*this).state, driver.as_ptr());
-                greenlet::leave(this, runtime, thread);
+                ffi::Py_XDECREF(dropped);
                 return Outcome::Yielded(outgoing);
             }
             thread_state::end(thread, &raw mut (*this).state, driver.as_ptr());
-            greenlet::leave(this, runtime, thread);
+            ffi::Py_XDECREF(dropped);
             if (*this).greenlet.is_in_use() {
                 Self::keep(this, runtime);
             } else {

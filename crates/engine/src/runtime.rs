@@ -316,6 +316,8 @@ impl Runtime {
         unsafe { activation::dismiss(activation) };
     }
 
+    /// Of those that are pinned nothing can run any more: all their greenlets are
+    /// on the heap, and belong to a thread that is gone.
     fn dismiss_resting(&self) {
         loop {
             let activation = self.take_resting();

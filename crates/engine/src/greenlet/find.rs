@@ -29,23 +29,10 @@ pub unsafe fn load() -> bool {
     // SAFETY: the GIL is held. The table is for others to call, and the library is
     // never unloaded.
     unsafe {
-        let table = ffi::PyCapsule_Import(c"greenlet._C_API".as_ptr(), 0);
+        let table = table_of_functions();
         if table.is_null() {
-            ffi::PyErr_Clear();
-            // While the package is being imported only the extension is there.
-            let table = table_of_extension();
-            if table.is_null() {
-                return false;
-            }
-            return take(table);
+            return false;
         }
-        take(table)
-    }
-}
-
-unsafe fn take(table: *mut c_void) -> bool {
-    // SAFETY: the table holds at least so many functions.
-    unsafe {
         let function = *table.cast::<*const c_void>().add(GET_CURRENT);
         if function.is_null() {
             return false;
@@ -55,7 +42,9 @@ unsafe fn take(table: *mut c_void) -> bool {
     }
 }
 
-unsafe fn table_of_extension() -> *mut c_void {
+/// Asked of the extension itself: the package that shows the table to others may
+/// still be in the middle of its import.
+unsafe fn table_of_functions() -> *mut c_void {
     // SAFETY: the GIL is held.
     unsafe {
         let modules = ffi::PyImport_GetModuleDict();

@@ -20,7 +20,7 @@ mod records;
 
 use core::cell::Cell;
 use core::ptr;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::ffi::{self, PyObject, PyThreadState};
 
@@ -46,8 +46,8 @@ enum Presence {
 /// Guarded by the GIL.
 static mut PRESENCE: Presence = Presence::Absent;
 
-/// States that no stack uses and no greenlet refers to, of threads that have
-/// ended: a state knows its greenlets and nothing of its thread.
+/// The same of threads that have ended, for the next that use greenlet: a state
+/// knows its greenlets and nothing of its thread.
 static SPARE_STATES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 /// What the engine keeps for each thread.
@@ -60,12 +60,23 @@ pub struct OfThread {
     has_spare: Cell<bool>,
 }
 
+fn spare_states() -> MutexGuard<'static, Vec<usize>> {
+    SPARE_STATES.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl OfThread {
+    /// Takes what threads have left that have ended.
+    fn inherit(&self) {
+        let mut states = self.spare_states.take();
+        states.append(&mut spare_states());
+        self.has_spare.set(!states.is_empty());
+        self.spare_states.set(states);
+    }
+}
+
 impl Drop for OfThread {
     fn drop(&mut self) {
-        SPARE_STATES
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .append(self.spare_states.get_mut());
+        spare_states().append(self.spare_states.get_mut());
     }
 }
 
@@ -146,6 +157,7 @@ fn find_word(runtime: &Runtime) -> *mut usize {
         match found {
             Some(word) => {
                 runtime.greenlet.word.set(word);
+                runtime.greenlet.inherit();
                 word
             }
             None => {
@@ -170,19 +182,25 @@ pub unsafe fn enter(stack: *mut Activation, runtime: &Runtime, thread: *mut PyTh
     }
 }
 
-/// Called after a stack was left. It may have been entered before greenlet was
-/// loaded.
+/// Called when a stack was left, before code of others can run: that would be on
+/// the driver's stack with this one's greenlets. The stack may have been entered
+/// before greenlet was loaded. Returns a reference to drop later, or null.
 ///
 /// # Safety
 ///
 /// As for [`enter`].
 #[inline(always)]
-pub unsafe fn leave(stack: *mut Activation, runtime: &Runtime, thread: *mut PyThreadState) {
+pub unsafe fn leave(
+    stack: *mut Activation,
+    runtime: &Runtime,
+    thread: *mut PyThreadState,
+) -> *mut PyObject {
     let word = word(runtime);
-    if !word.is_null() {
-        // SAFETY: as above.
-        unsafe { leave_isolated(stack, runtime, thread, word) };
+    if word.is_null() {
+        return ptr::null_mut();
     }
+    // SAFETY: as above.
+    unsafe { leave_isolated(stack, runtime, thread, word) }
 }
 
 #[inline(always)]
@@ -207,20 +225,25 @@ unsafe fn leave_isolated(
     runtime: &Runtime,
     thread: *mut PyThreadState,
     word: *mut usize,
-) {
+) -> *mut PyObject {
     // SAFETY: as for `enter`; the word is this thread's.
     unsafe {
         let this = &mut (*stack).greenlet;
         let driver_state = core::mem::replace(&mut this.driver_state, NONE);
         this.state = core::mem::replace(&mut *word, driver_state);
-        if this.state != NONE {
-            leave_greenlets(stack, runtime, thread);
+        if this.state == NONE {
+            return ptr::null_mut();
         }
+        leave_greenlets(stack, runtime, thread)
     }
 }
 
 /// The rest of leaving a stack that has greenlets.
-unsafe fn leave_greenlets(stack: *mut Activation, runtime: &Runtime, thread: *mut PyThreadState) {
+unsafe fn leave_greenlets(
+    stack: *mut Activation,
+    runtime: &Runtime,
+    thread: *mut PyThreadState,
+) -> *mut PyObject {
     // SAFETY: as for `enter`.
     unsafe {
         let this = &mut (*stack).greenlet;
@@ -241,7 +264,7 @@ unsafe fn leave_greenlets(stack: *mut Activation, runtime: &Runtime, thread: *mu
         if Activation::has_ended(stack) {
             retire(stack, runtime);
         }
-        ffi::Py_XDECREF(dropped);
+        dropped
     }
 }
 
@@ -271,7 +294,9 @@ unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
 pub unsafe fn begin(stack: *mut Activation, runtime: &Runtime) {
     // SAFETY: as above.
     unsafe {
-        if runtime.greenlet.has_spare.get() && (*stack).greenlet.state == NONE {
+        // The first look for the word brings states of other threads.
+        let loaded = !word(runtime).is_null();
+        if loaded && runtime.greenlet.has_spare.get() && (*stack).greenlet.state == NONE {
             reuse_state(stack, runtime);
         }
     }
@@ -294,7 +319,8 @@ unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
 /// hold need not stay where it is.
 #[inline(always)]
 pub fn is_active(runtime: &Runtime) -> bool {
-    let word = runtime.greenlet.word.get();
+    // Also where greenlet was loaded since the stack was entered.
+    let word = word(runtime);
     // SAFETY: the word is this thread's, or null, and holds a state or the mark.
     !word.is_null() && unsafe { *word != NONE && !is_unused(*word) }
 }
