@@ -38,8 +38,8 @@ from verdigris._sync_syntax import async_context as async_context
 from verdigris._sync_syntax import async_iter as async_iter
 from verdigris._sync_syntax import autoawait as autoawait
 from verdigris._sync_syntax import decorate_as_sync as decorate_as_sync
+from verdigris._trio_tree import AutoPortalInstrument as AutoPortalInstrument
 from verdigris.loops import TaskCancelled as TaskCancelled
-from verdigris.loops._trio_tree import AutoPortalInstrument as AutoPortalInstrument
 
 __version__ = "0.1.0"
 

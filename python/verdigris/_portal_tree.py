@@ -1,8 +1,8 @@
 """Portals for whole trees of tasks.
 
 How a task's children are seen is each loop's own: Trio calls an instrument for every task that a
-nursery starts (`loops/_trio_tree.py`), on asyncio the loop's `create_task` is watched
-(`loops/_asyncio_tree.py`). This module is what both have in common.
+nursery starts (`_trio_tree.py`), on asyncio the loop's `create_task` is watched
+(`_asyncio_tree.py`). This module is what both have in common.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -26,8 +26,8 @@ def portals_for_children() -> Iterator[None]:
 
     On Trio: the tasks of nurseries that are opened within. On asyncio: the tasks that are made
     within by the loop's `create_task`, and so by `asyncio.create_task`, `TaskGroup`, `gather`,
-    whatever the loop's task factory is, eager or not. A task that lives on when the
-    block ends keeps its portal; what it starts later gets none.
+    whatever the loop's task factory is, eager or not. A task that lives on when the block ends
+    keeps its portal; what it starts later gets none.
 
     Raises:
         RuntimeError: Neither asyncio nor Trio runs the caller.
@@ -154,11 +154,11 @@ async def with_portal_run_tree(
 def _children_of_this_task() -> AbstractContextManager[None]:
     host = loops.running_host()
     if host is not None and host.name == "trio":
-        from verdigris.loops import _trio_tree
+        from verdigris import _trio_tree
 
         return _trio_tree.children_of_this_task()
     if host is not None and host.name == "asyncio":
-        from verdigris.loops import _asyncio_tree
+        from verdigris import _asyncio_tree
 
         return _asyncio_tree.children_of_this_task()
     raise RuntimeError(

@@ -73,8 +73,8 @@ class _Changed:
 
     def restore(self) -> None:
         """Gives the function its own code back."""
+        # What the changed code looks up stays: a coroutine of it may not have begun yet.
         self._function.__code__ = self._code
-        del self._function.__globals__[_OURS][self._function.__name__]
 
 
 def _in_their_greenlet() -> Any:

@@ -226,6 +226,15 @@ def test_the_patch_makes_no_greenlet_and_is_undone(aio: Any) -> None:
     patch.undo()
 
 
+def test_a_coroutine_that_was_made_before_the_patch_was_undone(aio: Any) -> None:
+    async def main() -> Any:
+        with patch_sqlalchemy():
+            coroutine = greenlet_spawn(ways_to_wait, asyncio.sleep)
+        return await coroutine
+
+    assert aio.run(main)[3] == "theirs"
+
+
 def test_a_series_that_is_not_known_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("verdigris._sqlalchemy._version", lambda: "3.0.1")
     with pytest.raises(RuntimeError, match=r"knows SQLAlchemy 2.0 and 2.1, and this is 3.0.1"):

@@ -237,12 +237,7 @@ async def with_portal_run_sync(sync_fn: Callable[..., _T], *args: Any, **kwds: A
     if _can_await():
         return sync_fn(*args, **kwds)
     _current_task()  # for its errors
-
-    # Not by `async_def`: below a portal `ensure_portal` sets no second one that would stay.
-    async def call() -> _T:
-        return sync_fn(*args, **kwds)
-
-    return await _verdigris.with_portal_run(call)
+    return await _verdigris.with_portal_run_sync(sync_fn, *args, **kwds)
 
 
 @contextmanager
