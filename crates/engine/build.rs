@@ -5,8 +5,9 @@
 
 use std::process::Command;
 
-const SHIM: [&str; 3] = [
+const SHIM: [&str; 4] = [
     "src/thread_state/switch.c",
+    "src/thread_state/carry.c",
     "src/thread_state/frames.c",
     "src/thread_state/instrumentation.c",
 ];

@@ -13,6 +13,10 @@ from verdigris._interpreter import check as _check_interpreter
 
 _check_interpreter()
 
+from verdigris._which_engine import choose as _choose_engine
+
+_choose_engine()
+
 from verdigris import _neighbours as _neighbours
 from verdigris._async import async_ as async_
 from verdigris._decorate import await_ as await_

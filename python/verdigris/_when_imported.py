@@ -20,7 +20,8 @@ def when_imported(name: str, action: Callable[[], object]) -> None:
     Args:
         name: The module's full name.
         action: Called with nothing, right after the module's code has run, before the import
-            statement goes on; at once if the module is there already.
+            statement goes on; at once if the module is there already. What it raises, the import
+            raises.
     """
     module = sys.modules.get(name)
     if module is not None and not getattr(module.__spec__, "_initializing", False):
@@ -59,7 +60,11 @@ def _call_back(spec: ModuleSpec, name: str) -> None:
         execute(module)
         action = _waiting.pop(name, None)
         if action is not None:
-            action()
+            try:
+                action()
+            except BaseException:
+                _waiting[name] = action  # the import fails, and may be tried again
+                raise
         if not _waiting:
             sys.meta_path[:] = [
                 finder for finder in sys.meta_path if not isinstance(finder, _Finder)

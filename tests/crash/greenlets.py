@@ -111,6 +111,9 @@ class Play:
                 self.functions.remove(function)
         except (ValueError, RuntimeError):
             pass  # it runs already, or has ended
+        # Where greenlets carry functions, what a wrong switch leads to is raised here.
+        except (greenlet.error, GeneratorExit):
+            self.refused += 1
 
 
 def play(first: int, count: int, steps: int) -> None:

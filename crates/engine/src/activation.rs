@@ -32,8 +32,9 @@ use core::ptr;
 use pyo3::ffi::{self, PyObject, PyThreadState};
 use verdigris_fiber::{Fiber, StackError, Step, Suspender};
 
-use crate::coroutine::GreenCoroutine;
-use crate::greenlet;
+use crate::coroutine::{GreenCoroutine, State};
+use crate::errors;
+use crate::greenlet::{self, Carrier, carrier};
 use crate::portal::Portal;
 use crate::runtime::Runtime;
 use crate::thread_state::{self, DriverState, StackState};
@@ -88,6 +89,9 @@ pub enum Incoming {
 #[repr(C, align(64))]
 pub struct Activation {
     state: StackState,
+    /// What takes the place of a native stack, or null. The fields about the stack
+    /// mean nothing then.
+    pub carrier: *mut Carrier,
     fiber: MaybeUninit<Fiber<(), (), ()>>,
     suspender: *const Suspender<(), ()>,
     /// The coroutine object this stack was started for. It outlives the
@@ -135,6 +139,10 @@ pub enum Outcome {
 /// Takes a stack, or `bound` if that is not null, and puts `coroutine`'s function
 /// on it, ready to be resumed.
 ///
+/// # Errors
+///
+/// Null with an exception set: no stack is to be had.
+///
 /// # Safety
 ///
 /// The GIL is held, `thread` is the current thread state, and `coroutine` has
@@ -146,26 +154,26 @@ pub unsafe fn start(
     thread: *mut PyThreadState,
     coroutine: *mut GreenCoroutine,
     bound: *mut Activation,
-) -> Result<*mut Activation, StackError> {
+) -> Result<*mut Activation, *mut PyObject> {
+    if carrier::is_chosen() {
+        // SAFETY: by contract.
+        return unsafe { carrier::start(runtime, thread, coroutine, bound) };
+    }
     let resting = if bound.is_null() {
         runtime.take_resting()
     } else {
         bound
     };
     let this = if resting.is_null() {
-        // SAFETY: by contract.
-        unsafe { make(runtime, thread)? }
+        // SAFETY: by contract; the GIL is held.
+        unsafe { make(runtime, thread).map_err(|error| errors::raise_no_stack(&error))? }
     } else {
         resting
     };
     // SAFETY: `this` is ours: complete, and its stack runs nothing.
     unsafe {
         thread_state::begin(thread, &raw mut (*this).state);
-        (*this).coroutine = coroutine;
-        (*this).innermost = coroutine;
-        (*this).resumer = ptr::null_mut();
-        (*this).steps = 0;
-        (*this).ended = false;
+        (*this).reset(coroutine);
         greenlet::begin(this, runtime);
     }
     Ok(this)
@@ -187,6 +195,7 @@ unsafe fn make(
     // The chunk lies behind the activation, inside the reserved part.
     unsafe {
         thread_state::make(&raw mut (*this).state, this.add(1).cast(), CHUNK, low, top);
+        (*this).carrier = ptr::null_mut();
         (*this).suspender = ptr::null();
         (*this).driver = ptr::null_mut();
         (*this).awaits = ptr::null();
@@ -246,6 +255,16 @@ impl Activation {
         unsafe { (*this).thread == thread_state::thread_id(thread) }
     }
 
+    /// The fields that say what runs there.
+    #[inline(always)]
+    pub fn reset(&mut self, coroutine: *mut GreenCoroutine) {
+        self.coroutine = coroutine;
+        self.innermost = coroutine;
+        self.resumer = ptr::null_mut();
+        self.steps = 0;
+        self.ended = false;
+    }
+
     /// Whether the function has ended, and the stack waits for another.
     ///
     /// # Safety
@@ -301,6 +320,9 @@ impl Activation {
         unsafe {
             (*this).incoming.write(incoming);
             (*this).steps = (*this).steps.wrapping_add(1);
+            if !(*this).carrier.is_null() {
+                return carrier::resume(this, runtime, thread);
+            }
             // `current` changes with the native stack, not with the thread state:
             // what `enter` and `leave` drop may run code that asks for it.
             thread_state::enter(thread, &raw mut (*this).state, driver.as_mut_ptr());
@@ -355,7 +377,11 @@ impl Activation {
         // PyO3 frame that counts attachments is open: all callers are raw.
         unsafe {
             (*this).outgoing = value;
-            (*(*this).suspender).suspend(());
+            if (*this).carrier.is_null() {
+                (*(*this).suspender).suspend(());
+            } else if let Err(incoming) = carrier::suspend(this) {
+                return incoming;
+            }
             (*this).incoming.assume_init_read()
         }
     }
@@ -372,9 +398,14 @@ impl Activation {
         // SAFETY: suspended by contract, so the fiber is initialized and not
         // running. It is moved out of memory that stays mapped.
         unsafe {
-            let fiber = ManuallyDrop::new((*this).fiber.assume_init_read());
             if same_thread {
                 thread_state::give_up(ffi::PyThreadState_Get(), &raw mut (*this).state);
+            }
+            if !(*this).carrier.is_null() {
+                return carrier::leak(same_thread);
+            }
+            let fiber = ManuallyDrop::new((*this).fiber.assume_init_read());
+            if same_thread {
                 ManuallyDrop::into_inner(fiber).leak();
             }
         }
@@ -390,6 +421,16 @@ impl Activation {
         visit: ffi::visitproc,
         arg: *mut core::ffi::c_void,
     ) -> core::ffi::c_int {
+        // greenlet visits frames of its own where their thread has ended.
+        // SAFETY: the thread is the current one.
+        unsafe {
+            if !(*this).carrier.is_null()
+                && !Self::belongs_to(this, ffi::PyThreadState_Get())
+                && !Self::thread_lives(this)
+            {
+                return 0;
+            }
+        }
         // SAFETY: a suspended stack does not change; its records are linked
         // through C frames that stay where they are.
         unsafe { thread_state::visit_stack(&raw mut (*this).state, (*this).awaits, visit, arg) }
@@ -413,5 +454,84 @@ impl Activation {
     pub unsafe fn driving_frame(this: *mut Self, thread: *mut PyThreadState) -> *mut PyObject {
         // SAFETY: as above.
         unsafe { thread_state::driving_frame(thread, &raw mut (*this).state) }
+    }
+}
+
+/// What [`carrier`] does with an activation that has no native stack.
+impl Activation {
+    /// One in memory of its own; its thread is still to be set.
+    pub fn carried(carrier: *mut Carrier) -> Self {
+        Self {
+            state: StackState::zero(),
+            carrier,
+            fiber: MaybeUninit::uninit(),
+            suspender: ptr::null(),
+            coroutine: ptr::null_mut(),
+            innermost: ptr::null_mut(),
+            driver: ptr::null_mut(),
+            awaits: ptr::null(),
+            outgoing: ptr::null_mut(),
+            incoming: MaybeUninit::uninit(),
+            thread: 0,
+            runtime: 0,
+            steps: 0,
+            greenlet: greenlet::OfStack::new(),
+            ended: true,
+            dismissed: false,
+            resumer: ptr::null_mut(),
+        }
+    }
+
+    /// Makes it a thread's.
+    pub fn move_to(&mut self, thread: u64, runtime: u64) {
+        self.thread = thread;
+        self.runtime = runtime;
+    }
+
+    pub fn state(&mut self) -> *mut StackState {
+        &raw mut self.state
+    }
+
+    /// What the function yields or returns.
+    pub fn outgoing(&self) -> *mut PyObject {
+        self.outgoing
+    }
+
+    /// Drops what the function was resumed with.
+    pub fn drop_incoming(&mut self) {
+        // SAFETY: it was written when the function was resumed, and is read once.
+        unsafe {
+            let (Incoming::Value(object) | Incoming::Exception(object)) =
+                self.incoming.assume_init_read();
+            ffi::Py_XDECREF(object);
+        }
+    }
+
+    /// The function returned `result`; null if it raised.
+    pub fn end_with(&mut self, result: *mut PyObject) {
+        self.outgoing = result;
+        self.ended = true;
+    }
+
+    /// Nothing runs there any more. References to waits that never end may be left.
+    pub fn forget_coroutine(&mut self) {
+        self.coroutine = ptr::null_mut();
+        self.innermost = ptr::null_mut();
+        self.awaits = ptr::null();
+    }
+
+    /// Whether the function of a live coroutine runs there.
+    pub fn is_running(&self) -> bool {
+        // SAFETY: the coroutine outlives its activation, which forgets it then.
+        !self.coroutine.is_null() && unsafe { (*self.coroutine).state == State::Running }
+    }
+
+    /// The portal whose step runs there, or null.
+    pub fn portal(&self) -> *mut Portal {
+        if self.coroutine.is_null() {
+            return ptr::null_mut();
+        }
+        // SAFETY: as above.
+        unsafe { (*self.coroutine).portal }
     }
 }

@@ -57,7 +57,7 @@ pub unsafe extern "C" fn can_await(_module: *mut PyObject, _: *mut PyObject) -> 
     // SAFETY: called by CPython with the GIL held; a current stack is live.
     unsafe {
         let can = Runtime::get().is_some_and(|runtime| {
-            let stack = runtime.current.get();
+            let stack = runtime.here();
             !stack.is_null() && !eager::is_foreign_step(stack)
         });
         if !can && !OTHER_WAITER.is_null() {
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn await_(
         }
         let awaitable = *args;
         let stack = match Runtime::get() {
-            Some(runtime) => runtime.current.get(),
+            Some(runtime) => runtime.here(),
             None => ptr::null_mut(),
         };
         if stack.is_null() {

@@ -15,6 +15,8 @@
 use pyo3::ffi::{self, PyThreadState};
 
 use crate::activation::Activation;
+use crate::greenlet::carrier;
+use crate::runtime::Runtime;
 
 /// Notes which task resumes `stack`.
 ///
@@ -29,7 +31,8 @@ pub unsafe fn note_resumer(stack: *mut Activation, thread: *mut PyThreadState) {
 }
 
 /// Whether what wants to suspend `stack` now runs in another task than the one
-/// that resumed the stack.
+/// that resumed the stack; or, where greenlets carry functions, in a greenlet
+/// that is none of this function's.
 ///
 /// # Safety
 ///
@@ -38,6 +41,9 @@ pub unsafe fn note_resumer(stack: *mut Activation, thread: *mut PyThreadState) {
 pub unsafe fn is_foreign_step(stack: *mut Activation) -> bool {
     // SAFETY: by contract.
     unsafe {
+        if carrier::is_chosen() && Runtime::get().is_none_or(|runtime| runtime.here() != stack) {
+            return true;
+        }
         // 3.11 has no eager tasks, and need not look up the thread.
         cfg!(Py_3_12) && current_task(ffi::PyThreadState_Get()) != (*stack).resumer
     }

@@ -31,6 +31,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use runtime::Runtime;
+use tables::{Table, method};
 
 /// The extension module.
 #[pymodule(name = "_engine")]
@@ -61,87 +62,30 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.delattr("__all__")
 }
 
-struct Functions([ffi::PyMethodDef; 13]);
-// SAFETY: written here and only read by CPython.
-unsafe impl Sync for Functions {}
-
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Functions = Functions([
-    ffi::PyMethodDef {
-        ml_name: c"async_def".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def },
-        ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
-        ml_doc: ASYNC_DEF_DOC.as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"await_".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ },
-        ml_flags: ffi::METH_FASTCALL,
-        ml_doc: AWAIT_DOC.as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"can_await".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::can_await },
-        ml_flags: ffi::METH_NOARGS,
-        ml_doc: CAN_AWAIT_DOC.as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"portal".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: portal::new },
-        ml_flags: ffi::METH_O,
-        ml_doc: c"portal(coroutine, /)\n--\n\nMake a PortalCoroutine, which runs the steps of a coroutine on native stacks.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"current_portal".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: portal::current_portal },
-        ml_flags: ffi::METH_NOARGS,
-        ml_doc: c"current_portal()\n--\n\nReturn the innermost PortalCoroutine that drives the caller, or None.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"can_withdraw".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: portal::can_withdraw },
-        ml_flags: ffi::METH_O,
-        ml_doc: c"can_withdraw(portal, /)\n--\n\nReturn whether the coroutine of a portal can be stepped without it from now on.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"find_field".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: task_field::find_field },
-        ml_flags: ffi::METH_FASTCALL,
-        ml_doc: c"find_field(task_type, task, coroutine, /)\n--\n\nReturn the index of the one word of a task that refers to its coroutine, or None.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"swap_field".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFast: task_field::swap_field },
-        ml_flags: ffi::METH_FASTCALL,
-        ml_doc: c"swap_field(task_type, task, index, old, new, /)\n--\n\nPut another coroutine into that word, and return whether the old one was there.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"_register_decorator".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::register_decorator },
-        ml_flags: ffi::METH_O,
-        ml_doc: c"_register_decorator(decorator, /)\n--\n\nSet what await_() calls with an object that is not awaitable: it wraps an\nasync function, or returns NotImplemented.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"_register_other_waiter".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: await_::register_other_waiter },
-        ml_flags: ffi::METH_O,
-        ml_doc: c"_register_other_waiter(waiter, /)\n--\n\nSet what await_() asks to wait, where no stack of the engine runs: it returns\nthe result or NotImplemented. With None it tells whether it could wait.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"isolate_greenlet".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunction: greenlet::isolate },
-        ml_flags: ffi::METH_NOARGS,
-        ml_doc: c"isolate_greenlet()\n--\n\nMake the extension greenlet, which was just loaded, see a thread in each native\nstack. Return whether that can be done.".as_ptr(),
-    },
-    ffi::PyMethodDef {
-        ml_name: c"_check_interpreter".as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer {
-            PyCFunction: check_interpreter,
+static FUNCTIONS: Table<[ffi::PyMethodDef; 15]> = Table([
+    method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
+    method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
+    method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
+    method(c"portal", ffi::PyMethodDefPointer { PyCFunction: portal::new }, ffi::METH_O, c"portal(coroutine, /)\n--\n\nMake a PortalCoroutine, which runs the steps of a coroutine on native stacks."),
+    method(c"current_portal", ffi::PyMethodDefPointer { PyCFunction: portal::current_portal }, ffi::METH_NOARGS, c"current_portal()\n--\n\nReturn the innermost PortalCoroutine that drives the caller, or None."),
+    method(c"can_withdraw", ffi::PyMethodDefPointer { PyCFunction: portal::can_withdraw }, ffi::METH_O, c"can_withdraw(portal, /)\n--\n\nReturn whether the coroutine of a portal can be stepped without it from now on."),
+    method(c"find_field", ffi::PyMethodDefPointer { PyCFunctionFast: task_field::find_field }, ffi::METH_FASTCALL, c"find_field(task_type, task, coroutine, /)\n--\n\nReturn the index of the one word of a task that refers to its coroutine, or None."),
+    method(c"swap_field", ffi::PyMethodDefPointer { PyCFunctionFast: task_field::swap_field }, ffi::METH_FASTCALL, c"swap_field(task_type, task, index, old, new, /)\n--\n\nPut another coroutine into that word, and return whether the old one was there."),
+    method(c"_register_decorator", ffi::PyMethodDefPointer { PyCFunction: await_::register_decorator }, ffi::METH_O, c"_register_decorator(decorator, /)\n--\n\nSet what await_() calls with an object that is not awaitable: it wraps an\nasync function, or returns NotImplemented."),
+    method(c"_register_other_waiter", ffi::PyMethodDefPointer { PyCFunction: await_::register_other_waiter }, ffi::METH_O, c"_register_other_waiter(waiter, /)\n--\n\nSet what await_() asks to wait, where no stack of the engine runs: it returns\nthe result or NotImplemented. With None it tells whether it could wait."),
+    method(c"isolate_greenlet", ffi::PyMethodDefPointer { PyCFunction: greenlet::isolate }, ffi::METH_NOARGS, c"isolate_greenlet()\n--\n\nMake the extension greenlet, which was just loaded, see a thread in each native\nstack. Return whether that can be done."),
+    method(c"use_greenlet", ffi::PyMethodDefPointer { PyCFunction: greenlet::carrier::choose }, ffi::METH_NOARGS, c"use_greenlet()\n--\n\nRun functions on greenlets from now on. The extension must be loaded, and no\nfunction run or wait on a native stack."),
+    method(
+        c"unwind_waiting",
+        ffi::PyMethodDefPointer {
+            PyCFunction: greenlet::carrier::unwind_waiting,
         },
-        ml_flags: ffi::METH_NOARGS,
-        ml_doc: c"_check_interpreter()\n--\n\nRaise ImportError in a sub-interpreter.".as_ptr(),
-    },
+        ffi::METH_NOARGS,
+        c"unwind_waiting()\n--\n\nEnd the functions that wait on greenlets of this thread.",
+    ),
+    method(c"_check_interpreter", ffi::PyMethodDefPointer { PyCFunction: check_interpreter }, ffi::METH_NOARGS, c"_check_interpreter()\n--\n\nRaise ImportError in a sub-interpreter."),
     ffi::PyMethodDef::zeroed(),
 ]);
 

@@ -14,7 +14,8 @@ use verdigris_fiber::{Config, Pool, Stack, StackError};
 
 use crate::activation::{self, Activation, RESERVED};
 use crate::coroutine::GreenCoroutine;
-use crate::{greenlet, thread_state};
+use crate::greenlet::{self, carrier};
+use crate::thread_state;
 
 /// Native stacks are as deep as the main thread's, so that every recursion
 /// that ends in `RecursionError` there ends in it here.
@@ -39,6 +40,7 @@ pub struct Runtime {
     /// Stacks whose functions have ended, with greenlets on them that live.
     pinned: Cell<Vec<*mut Activation>>,
     pub greenlet: greenlet::OfThread,
+    pub carried: carrier::OfThread,
     /// The function whose stack this thread runs on, or null on its own stack.
     pub current: Cell<*mut Activation>,
     /// Never reused, unlike the address of a thread or of its stacks.
@@ -82,6 +84,17 @@ pub unsafe fn for_each_running(f: impl Fn(*mut Activation)) {
             }
         }
     }
+}
+
+/// How many native stacks of all threads have a function on them.
+///
+/// # Safety
+///
+/// The GIL is held.
+pub unsafe fn count_native_in_use() -> usize {
+    // SAFETY: as in `for_each_running`.
+    let in_use = |known: &Known| unsafe { (*known.runtime).stats().in_use };
+    runtimes().iter().map(in_use).sum()
 }
 
 /// Hands `coroutine`, a counted reference, to the thread that can unwind it.
@@ -237,6 +250,7 @@ impl Runtime {
             has_pinned: Cell::new(false),
             pinned: Cell::default(),
             greenlet: greenlet::OfThread::default(),
+            carried: carrier::OfThread::default(),
             current: Cell::new(ptr::null_mut()),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             mailbox: Arc::new(Mailbox::new()),
@@ -253,6 +267,17 @@ impl Runtime {
             thread_state::set_runtime(address.cast());
             Ok(&*address)
         }
+    }
+
+    /// The function that runs here, whose stack a wait would suspend; or null.
+    #[inline(always)]
+    pub fn here(&self) -> *mut Activation {
+        let stack = self.current.get();
+        if carrier::is_chosen() {
+            // SAFETY: the GIL is held, and `stack` is this thread's.
+            return unsafe { carrier::here(stack) };
+        }
+        stack
     }
 
     /// A stack to make an activation on.
@@ -334,6 +359,8 @@ impl Runtime {
         let pinned = self.pinned.take();
         let resting = self.count_resting.get() + pinned.len();
         self.pinned.set(pinned);
+        stats.in_use += self.carried.in_use();
+        stats.leaked += self.carried.leaked();
         stats.in_use -= resting;
         stats.pooled += resting;
         stats

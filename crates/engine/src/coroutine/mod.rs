@@ -17,10 +17,11 @@ use core::ptr;
 use pyo3::ffi::{self, PyObject, PyThreadState};
 
 use crate::activation::{self, Activation, AwaitRecord, Incoming, Outcome};
+use crate::eager;
 use crate::errors::{self, raise};
+use crate::greenlet::{self, carrier};
 use crate::portal::Portal;
 use crate::runtime::{self, Runtime};
-use crate::{eager, greenlet};
 
 pub use class::make_type;
 pub use creation::async_def;
@@ -170,7 +171,7 @@ impl GreenCoroutine {
                     Self::run(this, runtime, thread, Incoming::Value(ptr::null_mut()))
                 }
                 // The coroutine stays as it was and can be awaited again.
-                Err(error) => Outcome::Ended(errors::raise_no_stack(&error)),
+                Err(refusal) => Outcome::Ended(refusal),
             }
         }
     }
@@ -182,6 +183,12 @@ impl GreenCoroutine {
             let runtime = Runtime::get();
             match runtime {
                 Some(runtime) if Activation::belongs_to((*this).activation, thread) => {
+                    let carried = !(*(*this).activation).carrier.is_null();
+                    if carried && !carrier::adopt((*this).activation) {
+                        let (Incoming::Value(object) | Incoming::Exception(object)) = incoming;
+                        ffi::Py_DECREF(object);
+                        return Outcome::Ended(ptr::null_mut());
+                    }
                     Self::run(this, runtime, thread, incoming)
                 }
                 _ => {
@@ -472,6 +479,24 @@ impl GreenCoroutine {
                 Self::qualname(this),
                 c"function '%V' was abandoned while it waited, and the thread it waited on has ended: its finally blocks can't run and its native stack is leaked. Let functions end, or close them, before their thread ends.",
             );
+        }
+    }
+
+    /// Its function goes on living on a stack that nobody drives any more: keeps
+    /// alive what that may use.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, and the function runs.
+    #[cold]
+    pub unsafe fn tear(this: *mut Self) {
+        // SAFETY: as above. Whoever resumed it ends it next, and finds nothing to drop.
+        unsafe {
+            ffi::Py_INCREF(this.cast());
+            ffi::Py_INCREF((*this).function);
+            (*this).nargs = 0;
+            (*this).keywords = ptr::null_mut();
+            (*this).args = (&raw mut (*this).inline_args).cast();
         }
     }
 

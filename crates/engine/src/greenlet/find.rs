@@ -7,83 +7,10 @@
 //! failure.
 
 use core::ffi::{c_int, c_void};
-use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-type GetCurrent = unsafe extern "C" fn() -> *mut PyObject;
-
-/// The place of `PyGreenlet_GetCurrent` in greenlet's table of C functions; the
-/// same in all its releases.
-const GET_CURRENT: usize = 4;
-
-/// Guarded by the GIL.
-static mut FUNCTION: Option<GetCurrent> = None;
-
-/// Looks the C function up. False if it is not there; leaves no exception.
-///
-/// # Safety
-///
-/// The GIL is held.
-pub unsafe fn load() -> bool {
-    // SAFETY: the GIL is held. The table is for others to call, and the library is
-    // never unloaded.
-    unsafe {
-        let table = table_of_functions();
-        if table.is_null() {
-            return false;
-        }
-        let function = *table.cast::<*const c_void>().add(GET_CURRENT);
-        if function.is_null() {
-            return false;
-        }
-        FUNCTION = Some(core::mem::transmute::<*const c_void, GetCurrent>(function));
-        true
-    }
-}
-
-/// Asked of the extension itself: the package that shows the table to others may
-/// still be in the middle of its import.
-unsafe fn table_of_functions() -> *mut c_void {
-    // SAFETY: the GIL is held.
-    unsafe {
-        let modules = ffi::PyImport_GetModuleDict();
-        let module = ffi::PyDict_GetItemString(modules, c"greenlet._greenlet".as_ptr());
-        if module.is_null() {
-            return ptr::null_mut();
-        }
-        let capsule = ffi::PyObject_GetAttrString(module, c"_C_API".as_ptr());
-        if capsule.is_null() {
-            ffi::PyErr_Clear();
-            return ptr::null_mut();
-        }
-        let table = ffi::PyCapsule_GetPointer(capsule, c"greenlet._C_API".as_ptr());
-        ffi::Py_DECREF(capsule);
-        if table.is_null() {
-            ffi::PyErr_Clear();
-        }
-        table
-    }
-}
-
-/// The current greenlet, a new reference, or null without an exception.
-///
-/// # Safety
-///
-/// The GIL is held.
-pub unsafe fn current() -> *mut PyObject {
-    // SAFETY: greenlet's own function, called as it asks for.
-    unsafe {
-        let Some(function) = FUNCTION else {
-            return ptr::null_mut();
-        };
-        let current = function();
-        if current.is_null() {
-            ffi::PyErr_Clear();
-        }
-        current
-    }
-}
+use super::api;
 
 /// The address of the word, in the calling thread. Makes greenlet's state for the
 /// stack that runs.
@@ -94,7 +21,7 @@ pub unsafe fn current() -> *mut PyObject {
 pub unsafe fn word() -> Option<*mut usize> {
     // SAFETY: the GIL is held, so nobody switches greenlets meanwhile.
     unsafe {
-        let current = current();
+        let current = api::current();
         if current.is_null() {
             return None;
         }
@@ -130,7 +57,7 @@ unsafe fn root_of(greenlet: *mut PyObject) -> Option<*mut PyObject> {
 unsafe fn search(main: *mut PyObject, current: *mut PyObject) -> Option<*mut usize> {
     // SAFETY: the block is this thread's, and its size is the library's own.
     unsafe {
-        let (block, size) = variables_of_library(FUNCTION? as *const () as usize)?;
+        let (block, size) = variables_of_library(api::get()?.get_current as *const () as usize)?;
         let reader = Reader::new()?;
         let matches = |word: &*mut usize| {
             let state = **word;

@@ -15,6 +15,8 @@
 //!
 //! While greenlet is not loaded all this is one test of a static at each switch.
 
+mod api;
+pub mod carrier;
 mod find;
 mod records;
 
@@ -29,6 +31,7 @@ use crate::errors::raise;
 use crate::runtime::{self, Runtime};
 use crate::thread_state;
 
+pub use carrier::Carrier;
 pub use records::{keep, release};
 
 /// What greenlet finds where it has made no state yet.
@@ -39,7 +42,7 @@ const NONE: usize = 1;
 enum Presence {
     Absent,
     Isolated,
-    /// It is loaded, and where it keeps its state could not be found.
+    /// It is loaded, and where it keeps its state of some thread was not found.
     Unknown,
 }
 
@@ -319,6 +322,10 @@ unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
 /// hold need not stay where it is.
 #[inline(always)]
 pub fn is_active(runtime: &Runtime) -> bool {
+    if carrier::is_chosen() {
+        // SAFETY: the GIL is held, and the current stack is this thread's.
+        return unsafe { carrier::has_others(runtime.current.get()) };
+    }
     // Also where greenlet was loaded since the stack was entered.
     let word = word(runtime);
     // SAFETY: the word is this thread's, or null, and holds a state or the mark.
@@ -343,7 +350,7 @@ unsafe fn is_unused(state: usize) -> bool {
 #[cold]
 pub unsafe fn tidy() {
     // SAFETY: asking for the current greenlet does it.
-    unsafe { ffi::Py_XDECREF(find::current()) };
+    unsafe { ffi::Py_XDECREF(api::current()) };
 }
 
 /// Refuses to start a function while greenlet can't be isolated.
@@ -367,18 +374,19 @@ pub fn check() -> Result<(), *mut PyObject> {
 }
 
 /// `isolate_greenlet()`: called when greenlet is loaded. Returns whether it can be
-/// isolated.
+/// isolated; if not, it must not be used while there are native stacks.
 pub unsafe extern "C" fn isolate(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held.
     unsafe {
+        if carrier::is_chosen() {
+            return ffi::Py_NewRef(ffi::Py_True());
+        }
         if PRESENCE == Presence::Absent {
             thread_state::stop_linking_frames();
             runtime::for_each_running(|stack| Activation::unlink_frames(stack));
-            PRESENCE = if find::load() && find::word().is_some() {
-                Presence::Isolated
-            } else {
-                Presence::Unknown
-            };
+            if api::load() && find::word().is_some() {
+                PRESENCE = Presence::Isolated;
+            }
         }
         ffi::PyBool_FromLong((PRESENCE == Presence::Isolated).into())
     }

@@ -5,6 +5,7 @@
 //! of different greenlets do not end in the order they began. Then a record is
 //! kept on the heap, and taken out of the list wherever it is.
 
+use super::carrier;
 use crate::activation::{Activation, AwaitRecord};
 use crate::runtime::Runtime;
 
@@ -18,7 +19,7 @@ use crate::runtime::Runtime;
 pub unsafe fn keep(stack: *mut Activation, record: &AwaitRecord) -> *const AwaitRecord {
     // SAFETY: as above.
     unsafe {
-        let moves = Runtime::get().is_some_and(super::is_active);
+        let moves = carrier::is_chosen() || Runtime::get().is_some_and(super::is_active);
         let kept: *const AwaitRecord = if moves {
             Box::into_raw(Box::new(AwaitRecord { ..*record }))
         } else {

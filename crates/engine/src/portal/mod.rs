@@ -27,9 +27,10 @@ use pyo3::ffi::{self, PyObject, PySendResult, PyThreadState};
 
 use crate::activation::{Activation, AwaitRecord, Outcome};
 use crate::coroutine::{GreenCoroutine, State, Work};
+use crate::eager;
 use crate::errors::{self, raise};
+use crate::greenlet::{self, carrier};
 use crate::runtime::Runtime;
-use crate::{eager, greenlet};
 
 pub use class::{make_type, new};
 
@@ -163,7 +164,11 @@ impl Portal {
             if !bound.is_null()
                 && let Some(runtime) = Runtime::get()
             {
-                runtime.pin(bound);
+                if (*bound).carrier.is_null() {
+                    runtime.pin(bound);
+                } else {
+                    carrier::dismiss(bound, runtime);
+                }
             }
         }
     }
@@ -333,12 +338,12 @@ pub unsafe extern "C" fn current_portal(_module: *mut PyObject, _: *mut PyObject
     unsafe {
         let mut found = ffi::Py_None();
         if let Some(runtime) = Runtime::get() {
-            let mut stack = runtime.current.get();
+            let mut stack = runtime.here();
             if !stack.is_null() && eager::is_foreign_step(stack) {
                 stack = ptr::null_mut();
             }
             while !stack.is_null() {
-                let portal = (*(*stack).coroutine).portal;
+                let portal = (*stack).portal();
                 if !portal.is_null() {
                     found = portal.cast();
                     break;
@@ -370,9 +375,9 @@ pub unsafe extern "C" fn can_withdraw(
             // The caller runs in the step itself, and nothing but `await`
             // statements lies between: the step's own record is the innermost.
             Runtime::get().is_some_and(|runtime| {
-                let stack = runtime.current.get();
+                let stack = runtime.here();
                 !stack.is_null()
-                    && (*(*stack).coroutine).portal == portal
+                    && (*stack).portal() == portal
                     && !(*stack).awaits.is_null()
                     && (*(*stack).awaits).awaited == (*portal).coroutine
             })

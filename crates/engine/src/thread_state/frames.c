@@ -12,10 +12,8 @@ typedef PyGenObject vg_generator;
 
 #if PY_VERSION_HEX < 0x030d0000
 #  define SUSPENDED_TOP(s) ((s)->cframe->current_frame)
-#  define CURRENT_FRAME(ts) ((ts)->cframe->current_frame)
 #else
 #  define SUSPENDED_TOP(s) ((s)->current_frame)
-#  define CURRENT_FRAME(ts) ((ts)->current_frame)
 #endif
 
 typedef struct _PyInterpreterFrame frame;
@@ -96,10 +94,10 @@ PyObject *vg_unstarted_frame(PyThreadState *ts, PyObject *fn)
  * what the allocation may run (a collection) starts and ends above it. */
 static PyObject *frame_object(PyThreadState *ts, frame *top)
 {
-    frame *real = CURRENT_FRAME(ts);
-    CURRENT_FRAME(ts) = top;
+    frame *real = VG_CURRENT_FRAME(ts);
+    VG_CURRENT_FRAME(ts) = top;
     PyObject *found = (PyObject *)PyThreadState_GetFrame(ts);
-    CURRENT_FRAME(ts) = real;
+    VG_CURRENT_FRAME(ts) = real;
     return found;
 }
 
@@ -310,7 +308,7 @@ int vg_visit_stack(vg_stack *s, const vg_wait *innermost, visitproc visit, void 
 /* The coroutine whose frame is the thread's current one, borrowed, or NULL. */
 PyObject *vg_current_coroutine(PyThreadState *ts)
 {
-    frame *f = CURRENT_FRAME(ts);
+    frame *f = VG_CURRENT_FRAME(ts);
     if (f == NULL || f->owner != FRAME_OWNED_BY_GENERATOR) {
         return NULL;
     }

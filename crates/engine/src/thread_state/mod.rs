@@ -15,9 +15,21 @@ pub struct StackState([u64; 50]);
 
 /// What the driver gets back after a switch (`vg_driver`).
 #[repr(C, align(8))]
-pub struct DriverState([u64; 18]);
+pub struct DriverState([u64; 20]);
+
+impl StackState {
+    /// Memory for [`carry_make`].
+    pub const fn zero() -> Self {
+        Self([0; 50])
+    }
+}
 
 impl DriverState {
+    /// Room that may be looked at.
+    pub const fn zero() -> Self {
+        Self([0; 20])
+    }
+
     /// Room for [`enter`] to fill.
     #[inline]
     pub const fn uninit() -> core::mem::MaybeUninit<Self> {
@@ -119,6 +131,37 @@ unsafe extern "C" {
     pub fn leave(thread: *mut PyThreadState, stack: *mut StackState, driver: *const DriverState);
     #[link_name = "vg_end"]
     pub fn end(thread: *mut PyThreadState, stack: *mut StackState, driver: *const DriverState);
+
+    #[link_name = "vg_carry_make"]
+    pub fn carry_make(stack: *mut StackState);
+    #[link_name = "vg_carry_note_frames"]
+    pub fn carry_note_frames(thread: *mut PyThreadState, stack: *mut StackState);
+    #[link_name = "vg_carry_let_go"]
+    pub fn carry_let_go(stack: *mut StackState);
+    #[link_name = "vg_carry_park"]
+    pub fn carry_park(thread: *mut PyThreadState, stack: *mut StackState, driver: *mut DriverState);
+    #[link_name = "vg_carry_begin"]
+    pub fn carry_begin(
+        thread: *mut PyThreadState,
+        stack: *mut StackState,
+        driver: *const DriverState,
+    );
+    #[link_name = "vg_carry_arrive"]
+    pub fn carry_arrive(
+        thread: *mut PyThreadState,
+        stack: *mut StackState,
+        driver: *const DriverState,
+        is_base: c_int,
+    );
+    #[link_name = "vg_carry_leave"]
+    pub fn carry_leave(
+        thread: *mut PyThreadState,
+        stack: *mut StackState,
+        driver: *const DriverState,
+        is_base: c_int,
+    );
+    #[link_name = "vg_carry_end"]
+    pub fn carry_end(thread: *mut PyThreadState, stack: *mut StackState);
 
     #[link_name = "vg_is_iterable_coroutine"]
     pub fn is_iterable_coroutine(object: *mut PyObject) -> c_int;

@@ -1,24 +1,10 @@
 /* Saving and restoring the thread state around a switch: see switch.h. */
 #include "switch.h"
 
-#if PY_VERSION_HEX >= 0x030c0000
-#  define RECURSION_LIMIT(ts) ((ts)->py_recursion_limit)
-#  define RECURSION_REMAINING(ts) ((ts)->py_recursion_remaining)
-#else
-#  define RECURSION_LIMIT(ts) ((ts)->recursion_limit)
-#  define RECURSION_REMAINING(ts) ((ts)->recursion_remaining)
-#endif
-
 #if PY_VERSION_HEX < 0x030c0000
 #  define TRASH_NESTING(ts) ((ts)->trash_delete_nesting)
 #elif PY_VERSION_HEX < 0x030d0000
 #  define TRASH_NESTING(ts) ((ts)->trash.delete_nesting)
-#endif
-
-#if PY_VERSION_HEX < 0x030d0000
-#  define CURRENT_FRAME(ts) ((ts)->cframe->current_frame)
-#else
-#  define CURRENT_FRAME(ts) ((ts)->current_frame)
 #endif
 
 #if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
@@ -114,7 +100,7 @@ int vg_thread_lives(uint64_t id)
 }
 
 /* Whether f_back goes on from a stack into its driver's frames. */
-static int frames_are_linked = 1;
+int vg_frames_are_linked = 1;
 
 /* From 3.12 on greenlet rewrites the links of all frames below a greenlet that it
  * leaves, so that they can be looked at. It would follow ours into the frames of
@@ -122,14 +108,14 @@ static int frames_are_linked = 1;
 void vg_stop_linking_frames(void)
 {
 #if PY_VERSION_HEX >= 0x030c0000
-    frames_are_linked = 0;
+    vg_frames_are_linked = 0;
 #endif
 }
 
 /* The same for a stack that runs. */
 void vg_unlink_frames(vg_stack *s)
 {
-    if (!frames_are_linked) {
+    if (!vg_frames_are_linked) {
         s->base_frame.previous = NULL;
     }
 }
@@ -190,23 +176,9 @@ static void reset(vg_stack *s)
 #endif
 }
 
-/* Makes the state of a stack, if its memory holds none yet. `chunk` is the memory
- * of its root data-stack chunk; `low` and `top` are the bounds of its C stack. */
-void vg_make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr_t top)
+/* The frame below the first one. */
+void vg_make_base_frame(vg_stack *s)
 {
-    if (s->ready == VG_READY) {
-        return;
-    }
-    _PyStackChunk *root = chunk;
-    root->previous = NULL;
-    root->size = chunk_size;
-    root->top = 0;
-    s->datastack_root = root;
-    s->exc_bottom.exc_value = NULL;
-    s->exc_bottom.previous_item = NULL;
-    s->context = NULL;
-    s->context_of_greenlet = NULL;
-
     struct _PyInterpreterFrame *base = &s->base_frame;
     base->previous = NULL;
     base->frame_obj = NULL;
@@ -245,6 +217,26 @@ void vg_make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr
     base->owner = FRAME_OWNED_BY_INTERPRETER;
     base->visited = 0;
 #endif
+}
+
+/* Makes the state of a stack, if its memory holds none yet. `chunk` is the memory
+ * of its root data-stack chunk; `low` and `top` are the bounds of its C stack. */
+void vg_make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr_t top)
+{
+    if (s->ready == VG_READY) {
+        return;
+    }
+    _PyStackChunk *root = chunk;
+    root->previous = NULL;
+    root->size = chunk_size;
+    root->top = 0;
+    s->datastack_root = root;
+    s->exc_bottom.exc_value = NULL;
+    s->exc_bottom.previous_item = NULL;
+    s->context = NULL;
+    s->context_of_greenlet = NULL;
+
+    vg_make_base_frame(s);
 #if PY_VERSION_HEX < 0x030d0000
     s->base_cframe.previous = NULL;
 #endif
@@ -272,20 +264,11 @@ void vg_begin(PyThreadState *ts, vg_stack *s)
 #endif
 }
 
-#if PY_VERSION_HEX < 0x030c0000
-/* 3.11 keeps "is anything traced" in the innermost cframe. */
-static inline void refresh_use_tracing(PyThreadState *ts)
-{
-    ts->cframe->use_tracing =
-        ts->tracing == 0 && (ts->c_tracefunc || ts->c_profilefunc) ? 255 : 0;
-}
-#endif
-
 /* A Context.run is open on the stack: put its contexts back on top of what is
  * the driver's context now, which need not be what it was. That one's reference
  * is handed out to be dropped. */
-static PyContext *__attribute__((noinline))
-enter_open_context(PyThreadState *ts, vg_stack *s)
+PyContext *__attribute__((noinline))
+vg_enter_open_context(PyThreadState *ts, vg_stack *s)
 {
     PyContext *before = s->context_outermost->ctx_prev;
     s->context_outermost->ctx_prev = (PyContext *)ts->context;
@@ -296,13 +279,21 @@ enter_open_context(PyThreadState *ts, vg_stack *s)
     return before;
 }
 
+/* The outermost context that was entered on top of the driver's, or NULL: the
+ * thread's context is not on top of that one. */
+PyContext *vg_outermost_open_context(PyThreadState *ts, PyObject *driver_context)
+{
+    PyContext *outermost = (PyContext *)ts->context;
+    while (outermost != NULL && (PyObject *)outermost->ctx_prev != driver_context) {
+        outermost = outermost->ctx_prev;
+    }
+    return outermost;
+}
+
 static void __attribute__((noinline))
 leave_changed_context(PyThreadState *ts, vg_stack *s, const vg_driver *d)
 {
-    PyContext *outermost = (PyContext *)ts->context;
-    while (outermost != NULL && (PyObject *)outermost->ctx_prev != d->context) {
-        outermost = outermost->ctx_prev;
-    }
+    PyContext *outermost = vg_outermost_open_context(ts, d->context);
     if (outermost == NULL) {
         s->context_of_greenlet = ts->context;
     }
@@ -311,6 +302,17 @@ leave_changed_context(PyThreadState *ts, vg_stack *s, const vg_driver *d)
         s->context_outermost = outermost;
     }
     ts->context = d->owns_context ? d->context : Py_XNewRef(d->context);
+    ts->context_ver++;
+}
+
+/* Made by hand, as the first ContextVar.set would: then a context that differs
+ * later can only mean an open Context.run. */
+void __attribute__((noinline)) vg_make_context(PyThreadState *ts)
+{
+    ts->context = PyContext_New();
+    if (ts->context == NULL) {
+        PyErr_Clear();
+    }
     ts->context_ver++;
 }
 
@@ -325,13 +327,7 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
     }
 #endif
     if (ts->context == NULL) {
-        /* Made by hand, as the first ContextVar.set would: then a context that
-         * differs later can only mean an open Context.run. */
-        ts->context = PyContext_New();
-        if (ts->context == NULL) {
-            PyErr_Clear();
-        }
-        ts->context_ver++;
+        vg_make_context(ts);
     }
     /* Up to here code of others may have run (a collection). From here on none
      * does until all is switched. */
@@ -339,7 +335,7 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
     d->context = ts->context;
     d->owns_context = 0;
     if (s->context_outermost != NULL) {
-        dropped = enter_open_context(ts, s);
+        dropped = vg_enter_open_context(ts, s);
     }
     else if (s->context_of_greenlet != NULL) {
         d->owns_context = 1;
@@ -360,12 +356,12 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
     ts->datastack_limit = s->datastack_limit;
 
     /* Depths, not remainders: sys.setrecursionlimit may be called meanwhile. */
-    d->depth = RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts);
-    RECURSION_REMAINING(ts) -= s->depth;
+    d->depth = VG_RECURSION_LIMIT(ts) - VG_RECURSION_REMAINING(ts);
+    VG_RECURSION_REMAINING(ts) -= s->depth;
     d->tracing = ts->tracing;
 
-    if (frames_are_linked) {
-        s->base_frame.previous = CURRENT_FRAME(ts);
+    if (vg_frames_are_linked) {
+        s->base_frame.previous = VG_CURRENT_FRAME(ts);
     }
 #if PY_VERSION_HEX < 0x030d0000
     d->cframe = ts->cframe;
@@ -377,7 +373,7 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
     ts->current_frame = s->current_frame;
 #endif
 #if PY_VERSION_HEX < 0x030c0000
-    refresh_use_tracing(ts);
+    vg_refresh_use_tracing(ts);
 #endif
 #if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
     d->c_recursion_remaining = ts->c_recursion_remaining;
@@ -415,7 +411,7 @@ static inline void give_back(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     ts->datastack_chunk = d->datastack_chunk;
     ts->datastack_top = d->datastack_top;
     ts->datastack_limit = d->datastack_limit;
-    RECURSION_REMAINING(ts) = RECURSION_LIMIT(ts) - d->depth;
+    VG_RECURSION_REMAINING(ts) = VG_RECURSION_LIMIT(ts) - d->depth;
 #if PY_VERSION_HEX < 0x030d0000
     ts->cframe = d->cframe;
     TRASH_NESTING(ts) = d->trash_nesting;
@@ -424,7 +420,7 @@ static inline void give_back(PyThreadState *ts, vg_stack *s, const vg_driver *d)
 #endif
     s->base_frame.previous = NULL;
 #if PY_VERSION_HEX < 0x030c0000
-    refresh_use_tracing(ts);
+    vg_refresh_use_tracing(ts);
 #endif
 #if PY_VERSION_HEX >= 0x030c0000 && PY_VERSION_HEX < 0x030e0000
     ts->c_recursion_remaining = d->c_recursion_remaining;
@@ -458,7 +454,7 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     s->datastack_chunk = ts->datastack_chunk;
     s->datastack_top = ts->datastack_top;
     s->datastack_limit = ts->datastack_limit;
-    s->depth = RECURSION_LIMIT(ts) - RECURSION_REMAINING(ts) - d->depth;
+    s->depth = VG_RECURSION_LIMIT(ts) - VG_RECURSION_REMAINING(ts) - d->depth;
     s->tracing += ts->tracing - d->tracing;
 #if PY_VERSION_HEX < 0x030d0000
     s->cframe = ts->cframe;
@@ -493,7 +489,7 @@ void vg_end(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     assert(ts->datastack_chunk == s->datastack_root);
     assert(ts->datastack_top == &s->datastack_root->data[1]);
     /* Not the depth: greenlet restores what it was when a greenlet was left. */
-    assert(CURRENT_FRAME(ts) == &s->base_frame);
+    assert(VG_CURRENT_FRAME(ts) == &s->base_frame);
     assert(s->tracing + ts->tracing - d->tracing == 0);
 #endif
     if (ts->context != d->context) {

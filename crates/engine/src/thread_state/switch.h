@@ -73,6 +73,8 @@ typedef struct {
     /* all: set only while a greenlet on the stack, with a context of its own, is
      * suspended: that context. */
     PyObject *context_of_greenlet;
+    /* all: the same for a function on a greenlet (carry.c): greenlet keeps it. */
+    int keeps_context;
     /* all: frames and evaluation stacks. The root chunk lies in the stack's own
      * mapping; CPython never frees a root whose `top` skips its first word. */
     _PyStackChunk *datastack_root;
@@ -129,6 +131,7 @@ typedef struct {
     _PyErr_StackItem *exc_info;
     PyObject *context;
     int owns_context; /* or the thread state does */
+    PyObject *handled; /* carry.c: the bottom of the handled exceptions, borrowed */
     _PyStackChunk *datastack_chunk;
     PyObject **datastack_top;
     PyObject **datastack_limit;
@@ -155,11 +158,25 @@ typedef struct {
 #endif
 } vg_driver;
 
+#if PY_VERSION_HEX >= 0x030c0000
+#  define VG_RECURSION_LIMIT(ts) ((ts)->py_recursion_limit)
+#  define VG_RECURSION_REMAINING(ts) ((ts)->py_recursion_remaining)
+#else
+#  define VG_RECURSION_LIMIT(ts) ((ts)->recursion_limit)
+#  define VG_RECURSION_REMAINING(ts) ((ts)->recursion_remaining)
+#endif
+
+#if PY_VERSION_HEX < 0x030d0000
+#  define VG_CURRENT_FRAME(ts) ((ts)->cframe->current_frame)
+#else
+#  define VG_CURRENT_FRAME(ts) ((ts)->current_frame)
+#endif
+
 #define VG_READY UINT64_C(0x7665726469677269)
 
 /* Rust keeps both as opaque words of these sizes (thread_state/mod.rs). */
 #define VG_STACK_WORDS 50
-#define VG_DRIVER_WORDS 18
+#define VG_DRIVER_WORDS 20
 _Static_assert(sizeof(vg_stack) <= VG_STACK_WORDS * 8, "VG_STACK_WORDS");
 _Static_assert(sizeof(vg_driver) <= VG_DRIVER_WORDS * 8, "VG_DRIVER_WORDS");
 
@@ -191,5 +208,21 @@ void vg_refresh_instrumentation(PyThreadState *ts, vg_stack *s);
 
 /* frames.c */
 void vg_unmark_generators(vg_stack *s);
+
+/* switch.c, for carry.c */
+extern int vg_frames_are_linked;
+void vg_make_base_frame(vg_stack *s);
+PyContext *vg_enter_open_context(PyThreadState *ts, vg_stack *s);
+PyContext *vg_outermost_open_context(PyThreadState *ts, PyObject *driver_context);
+void vg_make_context(PyThreadState *ts);
+
+#if PY_VERSION_HEX < 0x030c0000
+/* 3.11 keeps "is anything traced" in the innermost cframe. */
+static inline void vg_refresh_use_tracing(PyThreadState *ts)
+{
+    ts->cframe->use_tracing =
+        ts->tracing == 0 && (ts->c_tracefunc || ts->c_profilefunc) ? 255 : 0;
+}
+#endif
 
 #endif

@@ -1,0 +1,75 @@
+"""Which engine carries functions that wait: native stacks, or greenlets.
+
+Native stacks, as a rule. Greenlets do where greenlet is loaded and can't be told about native
+stacks, or where `VERDIGRIS_ENGINE` asks for them. The choice is the process's, and made before the
+first function: there are never both.
+"""
+
+import atexit
+import os
+
+from verdigris import _engine
+from verdigris._when_imported import when_imported
+
+VARIABLE = "VERDIGRIS_ENGINE"
+_NATIVE, _GREENLET = "native", "greenlet"
+_EXTENSION = "greenlet._greenlet"
+
+#: The engine's name, and why it is this one.
+name = _NATIVE
+reason = "the default"
+
+
+def choose() -> None:
+    """Takes the engine that the environment asks for, or native stacks for now.
+
+    Raises:
+        ImportError: The environment asks for what does not exist, or can't be had.
+    """
+    global reason
+    wanted = os.environ.get(VARIABLE, "")
+    if wanted not in ("", _NATIVE, _GREENLET):
+        raise ImportError(
+            f"{VARIABLE} is {wanted!r}, and must be '{_NATIVE}' or '{_GREENLET}', or not be set"
+        )
+    if wanted:
+        reason = f"{VARIABLE}={wanted}"
+    if wanted == _GREENLET:
+        _use_greenlet(reason)
+    else:
+        when_imported(_EXTENSION, _meet_greenlet)
+
+
+def _use_greenlet(why: str) -> None:
+    global name, reason
+    try:
+        import greenlet  # noqa: F401
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"the engine on greenlets ({why}) needs the package greenlet: "
+            "pip install 'verdigris[greenlet]'"
+        ) from error
+    _engine.use_greenlet()
+    # Before greenlet's own, after which it switches no more.
+    atexit.register(_engine.unwind_waiting)
+    name, reason = _GREENLET, why
+
+
+def _meet_greenlet() -> None:
+    """Called when greenlet was loaded, before its first greenlet is made."""
+    if _engine.isolate_greenlet():
+        return
+    if os.environ.get(VARIABLE) == _NATIVE:
+        raise ImportError(
+            "verdigris could not find where greenlet keeps its state of a thread, so greenlets and "
+            f"native stacks in one process would crash. Unset {VARIABLE}, or do not import "
+            "greenlet (SQLAlchemy's asyncio extension, Playwright's sync API and gevent do)."
+        )
+    try:
+        _use_greenlet("greenlet is loaded, and where it keeps its state of a thread was not found")
+    except RuntimeError as error:
+        raise ImportError(
+            "verdigris could not find where greenlet keeps its state of a thread, so greenlets and "
+            "native stacks in one process would crash, and functions wait on native stacks now. "
+            f"Import greenlet before the first of them, or set {VARIABLE}={_GREENLET}."
+        ) from error
