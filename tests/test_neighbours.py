@@ -9,11 +9,9 @@ import sys
 from pathlib import Path
 
 import pytest
-
-import verdigris
+from conftest import python_path
 
 TESTS = Path(__file__).resolve().parent
-PACKAGE = Path(verdigris.__file__).resolve().parent.parent
 FILES = sorted((TESTS / "neighbours").glob("test_*.py"))
 
 
@@ -37,7 +35,7 @@ def test_neighbours(file: Path) -> None:
         cwd=TESTS.parent,
         env={
             **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, (TESTS, PACKAGE))),
+            "PYTHONPATH": python_path(),
             "VERDIGRIS_NEIGHBOURS": "1",
         },
     )
