@@ -21,10 +21,10 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench matrix build clean
+.PHONY: help demo test check format bench matrix neighbours build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'make test PYTHON=python3.13        with another Python, in an environment of its own'
 	@echo 'make test ARGS="-k cancel -x"      arguments for pytest (or for the demo, or the benchmark)'
@@ -56,9 +56,12 @@ bench: build $(STAMPS)/bench ## measure against native async/await and every pee
 matrix: ## the tests on every supported CPython and on debug builds, at the end a table
 	scripts/matrix $(PYTHONS) $(if $(ARGS),-- $(ARGS))
 
+neighbours: build $(STAMPS)/test ## the tests with other releases of greenlet and SQLAlchemy, at the end a table
+	$(BIN)/python scripts/neighbours $(if $(ARGS),-- $(ARGS))
+
 build: $(STAMPS)/engine ## the extension, into the environment, as an editable install
 
-clean: ## delete what was built here; the matrix keeps its own in a cache (scripts/matrix --clean)
+clean: ## delete what was built here; matrix and neighbours keep theirs in a cache (scripts/... --clean)
 	rm -rf .venv .venv-* target dist .mypy_cache .pytest_cache .ruff_cache
 	find python tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/verdigris/*.so

@@ -305,10 +305,10 @@ def python() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 
 def python_path() -> str:
-    """The scripts import `hand_driver`, and this very copy of verdigris."""
+    """The scripts import `hand_driver`, and what this process does: this very verdigris too."""
     package = Path(verdigris.__file__).resolve().parent.parent
     inherited = os.environ.get("PYTHONPATH")
-    return os.pathsep.join([str(TESTS), str(package), *([inherited] if inherited else [])])
+    return os.pathsep.join([str(TESTS), *([inherited] if inherited else []), str(package)])
 
 
 # --- what no test may leave behind -------------------------------------------

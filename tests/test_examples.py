@@ -183,3 +183,45 @@ def test_the_callback_of_the_example_is_a_plain_function(load_example: LoadExamp
     callback = load_example("callback").Bill.startElement
     assert not inspect.iscoroutinefunction(callback)
     assert "await_(" in inspect.getsource(callback)
+
+
+# --- the notes programs ------------------------------------------------------
+
+# They are not imported here: SQLAlchemy loads greenlet, which stays.
+NOTES = ["notes_threads.py", "notes_asyncio.py", "notes_engine.py"]
+
+
+@pytest.mark.parametrize("program", NOTES)
+def test_each_notes_program_notes_each_thing_once(program: str) -> None:
+    for needed in ("sqlalchemy", "aiosqlite", "greenlet"):
+        if importlib.util.find_spec(needed) is None:
+            pytest.skip(f"{needed} is not installed")
+    assert run_example(program).splitlines() == [
+        "ada buys tea, salt",
+        "bob buys bread",
+        "cyd buys rope, soap, salt",
+    ]
+
+
+def test_the_notes_programs_share_the_layers_that_they_keep() -> None:
+    kept = {
+        "notes_threads.py": {"note_logic", "SessionStore"},
+        "notes_asyncio.py": {"note_logic"},
+        "notes_engine.py": {"note_logic", "SessionStore"},
+    }
+    for program, layers in kept.items():
+        nodes = list(ast.walk(ast.parse((EXAMPLES / program).read_text(encoding="utf-8"))))
+        imported = {
+            alias.name
+            for node in nodes
+            if isinstance(node, ast.ImportFrom) and node.module == "notes_layers"
+            for alias in node.names
+            if alias.asname is None
+        }
+        bound = {getattr(node, "name", None) for node in nodes if not isinstance(node, ast.alias)}
+        assert layers <= imported - bound
+
+    shared = (EXAMPLES / "notes_layers.py").read_text(encoding="utf-8")
+    kinds = {type(node) for node in ast.walk(ast.parse(shared))}
+    assert not kinds & {ast.AsyncFunctionDef, ast.AsyncWith, ast.AsyncFor, ast.Await}
+    assert "verdigris" not in shared

@@ -6,8 +6,9 @@ imported by name into many modules, often before verdigris is. So what is change
 every reference is served, in whatever order things were imported, and the old code comes back
 exactly.
 
-- Always: `await_only` also waits right in a green function, where no greenlet is needed; and our
-  `await_` also waits below `greenlet_spawn`.
+- Always: `await_only` also waits right in a green function, where no greenlet is needed;
+  `in_greenlet`, by which it knows whether it may close a connection in good order, says so; and
+  our `await_` also waits below `greenlet_spawn`.
 - With `patch_sqlalchemy()`: `greenlet_spawn` runs its function on a native stack, and no greenlet
   is made at all.
 """
@@ -104,6 +105,10 @@ def _waiting(before: Callable[..., Any]) -> Callable[..., Any]:
     return wait
 
 
+def _telling(before: Callable[[], bool]) -> Callable[[], bool]:
+    return lambda: before() or can_await()
+
+
 def _spawning(before: Callable[..., Any]) -> Callable[..., Any]:
     async def spawn(
         fn: Callable[..., Any], args: Any, require_await: bool, kwargs: dict[str, Any]
@@ -139,6 +144,10 @@ def _await_template(awaitable):  # type: ignore[no-untyped-def]
     return _verdigris["await_"](awaitable)  # noqa: F821
 
 
+def _in_greenlet_template():  # type: ignore[no-untyped-def]
+    return _verdigris["in_greenlet"]()  # noqa: F821
+
+
 async def _greenlet_spawn_template(fn, *args, _require_await=False, **kwargs):  # type: ignore[no-untyped-def]
     return await _verdigris["greenlet_spawn"](fn, args, _require_await, kwargs)  # noqa: F821
 
@@ -165,6 +174,8 @@ def meet() -> None:
     module, names = found
     for name in names:
         _Changed(getattr(module, name), _TEMPLATES[name], _waiting)
+    if hasattr(module, "in_greenlet"):  # since 2.0.24
+        _Changed(module.in_greenlet, _in_greenlet_template, _telling)
     _engine._register_other_waiter(_wait_in_their_greenlet)
     _met = True
 

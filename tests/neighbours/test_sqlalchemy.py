@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine  # noqa: E4
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column  # noqa: E402
 from sqlalchemy.pool import StaticPool  # noqa: E402
 from sqlalchemy.util import await_only, greenlet_spawn  # noqa: E402
+from sqlalchemy.util.concurrency import in_greenlet  # noqa: E402
 
 from verdigris import (  # noqa: E402
     async_def,
@@ -41,13 +41,6 @@ class Item(Base):
     __tablename__ = "item"
     id: Mapped[int] = mapped_column(primary_key=True)
     name: Mapped[str]
-
-
-@pytest.fixture(params=["greenlets", "patched"])
-def sqlalchemys_way(request: pytest.FixtureRequest) -> Iterator[str]:
-    """SQLAlchemy as it is, and by `patch_sqlalchemy`."""
-    with patch_sqlalchemy() if request.param == "patched" else contextlib.nullcontext():
-        yield request.param
 
 
 def orm(name: str) -> list[str]:
@@ -129,6 +122,15 @@ def test_each_way_to_wait_works_in_each_others_place(
         return await spawn(ways_to_wait, asyncio.sleep)
 
     assert aio.run(main) == (True, "ours", "awaitlet's", "theirs")
+
+
+@pytest.mark.parametrize("spawn", [greenlet_spawn, async_def])
+def test_it_knows_where_it_can_wait(aio: Any, sqlalchemys_way: str, spawn: Any) -> None:
+    # Where it can't, it cuts a connection off, and the server goes on with a cancelled query.
+    async def main() -> Any:
+        return await spawn(in_greenlet), in_greenlet()
+
+    assert aio.run(main) == (True, False)
 
 
 def test_waiting_in_run_sync_and_in_an_event_hook(aio: Any, sqlalchemys_way: str) -> None:
