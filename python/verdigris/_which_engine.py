@@ -7,6 +7,8 @@ first function: there are never both.
 
 import atexit
 import os
+import sys
+from typing import Any
 
 from verdigris import _engine
 from verdigris._when_imported import when_imported
@@ -58,6 +60,7 @@ def _use_greenlet(why: str) -> None:
 def _meet_greenlet() -> None:
     """Called when greenlet was loaded, before its first greenlet is made."""
     if _engine.isolate_greenlet():
+        _explain(sys.modules[_EXTENSION].error)
         return
     if os.environ.get(VARIABLE) == _NATIVE:
         raise ImportError(
@@ -73,3 +76,22 @@ def _meet_greenlet() -> None:
             "native stacks in one process would crash, and functions wait on native stacks now. "
             f"Import greenlet before the first of them, or set {VARIABLE}={_GREENLET}."
         ) from error
+
+
+_A_THREAD_MEANS = (
+    "To greenlet a thread can be a native stack: verdigris gives one to each function that it "
+    "starts, and to each task with a portal. Greenlets, and so gevent's hub, a portal of greenback "
+    "or a Playwright, can be used only on the stack where they were first used. See "
+    "docs/neighbours.md."
+)
+
+
+def _explain(error: Any) -> None:
+    """Adds a note to greenlet's error when it speaks of a different thread."""
+
+    def __init__(self: Exception, *args: object) -> None:
+        Exception.__init__(self, *args)
+        if args and "different thread" in str(args[0]):
+            self.add_note(_A_THREAD_MEANS)
+
+    error.__init__ = __init__
