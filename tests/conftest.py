@@ -23,10 +23,16 @@ from typing import Any, Protocol
 import pytest
 
 import verdigris
-from verdigris import _engine
+from verdigris import _engine, _which_engine
 
 TESTS = Path(__file__).resolve().parent
 CRASH_SCRIPTS = TESTS / "crash"
+
+
+ON_NATIVE_STACKS = _which_engine.name == "native"
+needs_native_stacks = pytest.mark.skipif(
+    not ON_NATIVE_STACKS, reason="of native stacks only; greenlets carry functions here"
+)
 
 
 # They load greenlet, which stays; `test_neighbours.py` runs them in processes of their own.

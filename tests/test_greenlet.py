@@ -6,6 +6,7 @@ import importlib.util
 from typing import Any
 
 import pytest
+from conftest import needs_native_stacks
 
 # Not imported here: it would stay loaded for the tests of this process.
 pytestmark = pytest.mark.skipif(
@@ -52,6 +53,7 @@ def test_a_greenlet_in_a_function_waits(python: Any, first_import: str) -> None:
     assert done.stdout == "right\n"
 
 
+@needs_native_stacks
 def test_greenlet_is_imported_while_functions_run_and_wait(python: Any) -> None:
     done = python(
         """
@@ -104,6 +106,7 @@ def test_greenlet_is_imported_while_functions_run_and_wait(python: Any) -> None:
     assert done.stdout == "[(1, 2), (1, 2), (1, 2)]\n"
 
 
+@needs_native_stacks
 def test_the_wrong_stack_is_an_error_and_what_is_dropped_there_ends_later(python: Any) -> None:
     done = python(
         """
@@ -191,6 +194,7 @@ def test_each_greenlet_has_its_context_and_its_handled_exception(python: Any) ->
     assert done.stdout == "right\n"
 
 
+@needs_native_stacks
 def test_threads_that_end_leave_no_state_behind(python: Any) -> None:
     done = python(
         """

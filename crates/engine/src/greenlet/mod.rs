@@ -324,7 +324,7 @@ unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
 pub fn is_active(runtime: &Runtime) -> bool {
     if carrier::is_chosen() {
         // SAFETY: the GIL is held, and the current stack is this thread's.
-        return unsafe { carrier::has_others(runtime.current.get()) };
+        return unsafe { carrier::has_others(carrier::here(runtime)) };
     }
     // Also where greenlet was loaded since the stack was entered.
     let word = word(runtime);
