@@ -207,10 +207,11 @@ def test_threads_that_end_leave_no_state_behind(python: Any) -> None:
         def use():
             return greenlet(lambda: await_(suspend())).switch()
 
-        def thread():
+        def thread(barrier):
             functions = [async_def(use) for _ in range(5)]
             for function in functions:
                 function.send(None)
+            barrier.wait()
             for function in functions:
                 try:
                     function.send(None)
@@ -219,9 +220,13 @@ def test_threads_that_end_leave_no_state_behind(python: Any) -> None:
 
         def run(count):
             for _ in range(count):
-                one = threading.Thread(target=thread)
-                one.start()
-                one.join()
+                # Two at a time: one may not take away what the other could use.
+                barrier = threading.Barrier(2)
+                pair = [threading.Thread(target=thread, args=(barrier,)) for _ in range(2)]
+                for one in pair:
+                    one.start()
+                for one in pair:
+                    one.join()
             gc.collect()
             for _ in range(1000):
                 pass  # greenlet frees a thread's own state by a pending call

@@ -174,7 +174,7 @@ pub unsafe fn start(
     unsafe {
         thread_state::begin(thread, &raw mut (*this).state);
         (*this).reset(coroutine);
-        greenlet::begin(this, runtime);
+        greenlet::begin(this);
     }
     Ok(this)
 }

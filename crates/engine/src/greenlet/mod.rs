@@ -49,38 +49,23 @@ enum Presence {
 /// Guarded by the GIL.
 static mut PRESENCE: Presence = Presence::Absent;
 
-/// The same of threads that have ended, for the next that use greenlet: a state
-/// knows its greenlets and nothing of its thread.
+/// States that no stack uses and no greenlet refers to, for any thread: a state
+/// knows its greenlets and nothing of its thread. They are given back as soon as a
+/// function ends, so that there are never more than were in use at one time.
 static SPARE_STATES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+/// Guarded by the GIL.
+static mut HAS_SPARE: bool = false;
+
+fn spare_states() -> MutexGuard<'static, Vec<usize>> {
+    SPARE_STATES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What the engine keeps for each thread.
 #[derive(Default)]
 pub struct OfThread {
     /// The address of greenlet's word in this thread, once it was needed.
     word: Cell<*mut usize>,
-    /// States that no stack uses and no greenlet refers to.
-    spare_states: Cell<Vec<usize>>,
-    has_spare: Cell<bool>,
-}
-
-fn spare_states() -> MutexGuard<'static, Vec<usize>> {
-    SPARE_STATES.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl OfThread {
-    /// Takes what threads have left that have ended.
-    fn inherit(&self) {
-        let mut states = self.spare_states.take();
-        states.append(&mut spare_states());
-        self.has_spare.set(!states.is_empty());
-        self.spare_states.set(states);
-    }
-}
-
-impl Drop for OfThread {
-    fn drop(&mut self) {
-        spare_states().append(self.spare_states.get_mut());
-    }
 }
 
 /// What the engine keeps for each stack.
@@ -160,7 +145,6 @@ fn find_word(runtime: &Runtime) -> *mut usize {
         match found {
             Some(word) => {
                 runtime.greenlet.word.set(word);
-                runtime.greenlet.inherit();
                 word
             }
             None => {
@@ -203,7 +187,7 @@ pub unsafe fn leave(
         return ptr::null_mut();
     }
     // SAFETY: as above.
-    unsafe { leave_isolated(stack, runtime, thread, word) }
+    unsafe { leave_isolated(stack, thread, word) }
 }
 
 #[inline(always)]
@@ -225,7 +209,6 @@ unsafe fn enter_isolated(stack: *mut Activation, thread: *mut PyThreadState, wor
 #[inline(always)]
 unsafe fn leave_isolated(
     stack: *mut Activation,
-    runtime: &Runtime,
     thread: *mut PyThreadState,
     word: *mut usize,
 ) -> *mut PyObject {
@@ -237,16 +220,12 @@ unsafe fn leave_isolated(
         if this.state == NONE {
             return ptr::null_mut();
         }
-        leave_greenlets(stack, runtime, thread)
+        leave_greenlets(stack, thread)
     }
 }
 
 /// The rest of leaving a stack that has greenlets.
-unsafe fn leave_greenlets(
-    stack: *mut Activation,
-    runtime: &Runtime,
-    thread: *mut PyThreadState,
-) -> *mut PyObject {
+unsafe fn leave_greenlets(stack: *mut Activation, thread: *mut PyThreadState) -> *mut PyObject {
     // SAFETY: as for `enter`.
     unsafe {
         let this = &mut (*stack).greenlet;
@@ -265,7 +244,7 @@ unsafe fn leave_greenlets(
             *bottom = ffi::Py_XNewRef(this.driver_exception);
         }
         if Activation::has_ended(stack) {
-            retire(stack, runtime);
+            retire(stack);
         }
         dropped
     }
@@ -275,15 +254,13 @@ unsafe fn leave_greenlets(
 /// unless a greenlet refers to its main one: then the stack keeps it, and serves
 /// other functions with it.
 #[cold]
-unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
+unsafe fn retire(stack: *mut Activation) {
     // SAFETY: as for `enter`.
     unsafe {
         let this = &mut (*stack).greenlet;
         if is_unused(this.state) {
-            let mut spare = runtime.greenlet.spare_states.take();
-            spare.push(core::mem::replace(&mut this.state, NONE));
-            runtime.greenlet.has_spare.set(true);
-            runtime.greenlet.spare_states.set(spare);
+            spare_states().push(core::mem::replace(&mut this.state, NONE));
+            HAS_SPARE = true;
         }
     }
 }
@@ -294,27 +271,24 @@ unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
 ///
 /// The GIL is held, the activation is live and this thread's.
 #[inline(always)]
-pub unsafe fn begin(stack: *mut Activation, runtime: &Runtime) {
+pub unsafe fn begin(stack: *mut Activation) {
     // SAFETY: as above.
     unsafe {
-        // The first look for the word brings states of other threads.
-        let loaded = !word(runtime).is_null();
-        if loaded && runtime.greenlet.has_spare.get() && (*stack).greenlet.state == NONE {
-            reuse_state(stack, runtime);
+        if HAS_SPARE && (*stack).greenlet.state == NONE {
+            reuse_state(stack);
         }
     }
 }
 
 #[cold]
-unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
+unsafe fn reuse_state(stack: *mut Activation) {
     // SAFETY: as for `begin`.
     unsafe {
-        let mut spare = runtime.greenlet.spare_states.take();
+        let mut spare = spare_states();
         if let Some(state) = spare.pop() {
             (*stack).greenlet.state = state;
         }
-        runtime.greenlet.has_spare.set(!spare.is_empty());
-        runtime.greenlet.spare_states.set(spare);
+        HAS_SPARE = !spare.is_empty();
     }
 }
 
