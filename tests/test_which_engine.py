@@ -242,6 +242,49 @@ assert asyncio.run(gather(imports)) == list(range(20))
 
 
 @needs_greenlet
+def test_unfindable_in_another_thread_only(
+    python: Any, unfindable_greenlet: dict[str, str]
+) -> None:
+    """There functions are refused, those that wait too; elsewhere they go on."""
+    python(
+        HELPERS
+        + """
+import threading
+from hand_driver import finish, suspend
+
+met, errors = threading.Event(), []
+
+def refused_here(act):
+    try:
+        act()
+    except RuntimeError as error:
+        errors.append("VERDIGRIS_ENGINE=greenlet" in str(error))
+
+def elsewhere(waits):
+    waits.send(None)
+    begun.set()
+    met.wait()
+    refused_here(lambda: waits.send(None))
+    refused_here(lambda: finish(async_def(int)))
+    assert waits.cr_suspended
+
+begun = threading.Event()
+thread = threading.Thread(target=elsewhere, args=[async_def(lambda: await_(suspend()))])
+thread.start()
+begun.wait()
+import greenlet
+assert _which_engine.greenlet_is == "isolated"
+plain()
+met.set()
+thread.join()
+assert errors == [True, True], errors
+plain(), nested()
+""",
+        env=unfindable_greenlet | {"FINDABLE": "2", "PYTHONWARNINGS": "ignore"},
+    )
+
+
+@needs_greenlet
 def test_unfindable_where_native_stacks_are_asked_for(
     python: Any, unfindable_greenlet: dict[str, str]
 ) -> None:

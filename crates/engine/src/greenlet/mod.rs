@@ -37,17 +37,8 @@ pub use records::{keep, release};
 /// What greenlet finds where it has made no state yet.
 const NONE: usize = 1;
 
-/// Whether greenlet is loaded, and can be isolated.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Absent,
-    Isolated,
-    /// It is loaded, and where it keeps its state of some thread was not found.
-    Unknown,
-}
-
-/// Guarded by the GIL.
-static mut PRESENCE: Presence = Presence::Absent;
+/// Whether greenlet is loaded beside native stacks. Guarded by the GIL.
+static mut IS_LOADED: bool = false;
 
 /// States that no stack uses and no greenlet refers to, for any thread: a state
 /// knows its greenlets and nothing of its thread. They are given back as soon as a
@@ -123,7 +114,7 @@ unsafe fn is_inside(state: usize) -> bool {
 #[inline(always)]
 fn word(runtime: &Runtime) -> *mut usize {
     // SAFETY: the GIL is held.
-    if unsafe { PRESENCE } == Presence::Absent {
+    if !unsafe { IS_LOADED } {
         return ptr::null_mut();
     }
     let word = runtime.greenlet.word.get();
@@ -137,22 +128,9 @@ fn word(runtime: &Runtime) -> *mut usize {
 #[cold]
 fn find_word(runtime: &Runtime) -> *mut usize {
     // SAFETY: the GIL is held.
-    unsafe {
-        if PRESENCE == Presence::Unknown {
-            return ptr::null_mut();
-        }
-        let found = find::word();
-        match found {
-            Some(word) => {
-                runtime.greenlet.word.set(word);
-                word
-            }
-            None => {
-                PRESENCE = Presence::Unknown;
-                ptr::null_mut()
-            }
-        }
-    }
+    let found = unsafe { find::word() }.unwrap_or(ptr::null_mut());
+    runtime.greenlet.word.set(found);
+    found
 }
 
 /// Called before a stack is entered.
@@ -327,24 +305,30 @@ pub unsafe fn tidy() {
     unsafe { ffi::Py_XDECREF(api::current()) };
 }
 
-/// Refuses to start a function while greenlet can't be isolated.
+/// Refuses to run a function where greenlet is loaded and can't be isolated: its
+/// state of this thread is not found where that of another thread was.
 ///
 /// # Errors
 ///
 /// Null with `RuntimeError` set.
 #[inline(always)]
-pub fn check() -> Result<(), *mut PyObject> {
+pub fn check(runtime: &Runtime) -> Result<(), *mut PyObject> {
     // SAFETY: the GIL is held.
-    if unsafe { PRESENCE } == Presence::Unknown {
-        // SAFETY: as above.
-        return Err(unsafe {
-            raise(
-                ffi::PyExc_RuntimeError,
-                c"the extension greenlet is loaded, and verdigris could not find where it keeps its state of a thread; both in one process would crash. Use a release of greenlet from 2.0.2 on, or do not import it (SQLAlchemy's asyncio extension, Playwright's sync API and gevent do).",
-            )
-        });
+    if !unsafe { IS_LOADED } || !word(runtime).is_null() {
+        return Ok(());
     }
-    Ok(())
+    Err(refuse())
+}
+
+#[cold]
+fn refuse() -> *mut PyObject {
+    // SAFETY: the GIL is held.
+    unsafe {
+        raise(
+            ffi::PyExc_RuntimeError,
+            c"the extension greenlet is loaded, and verdigris could not find where it keeps its state of this thread; both would crash each other. Set VERDIGRIS_ENGINE=greenlet in the environment.",
+        )
+    }
 }
 
 /// `isolate_greenlet()`: called when greenlet is loaded. Returns whether it can be
@@ -355,13 +339,11 @@ pub unsafe extern "C" fn isolate(_module: *mut PyObject, _: *mut PyObject) -> *m
         if carrier::is_chosen() {
             return ffi::Py_NewRef(ffi::Py_True());
         }
-        if PRESENCE == Presence::Absent {
+        if !IS_LOADED {
             thread_state::stop_linking_frames();
             runtime::for_each_running(|stack| Activation::unlink_frames(stack));
-            if api::load() && find::word().is_some() {
-                PRESENCE = Presence::Isolated;
-            }
+            IS_LOADED = api::load() && find::word().is_some();
         }
-        ffi::PyBool_FromLong((PRESENCE == Presence::Isolated).into())
+        ffi::PyBool_FromLong(IS_LOADED.into())
     }
 }
