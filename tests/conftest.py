@@ -35,6 +35,12 @@ needs_native_stacks = pytest.mark.skipif(
     not ON_NATIVE_STACKS, reason="of native stacks only; greenlets carry functions here"
 )
 
+# Frames of greenlets can't be linked to those of their driver there.
+SHOWS_CALLERS = ON_NATIVE_STACKS or sys.version_info < (3, 12)
+needs_callers = pytest.mark.skipif(
+    not SHOWS_CALLERS, reason="f_back ends at the base where greenlet is loaded, from 3.12 on"
+)
+
 
 # They load greenlet, which stays; `test_neighbours.py` runs them in processes of their own.
 collect_ignore_glob = [] if "VERDIGRIS_NEIGHBOURS" in os.environ else ["neighbours/*"]
