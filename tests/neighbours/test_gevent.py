@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import textwrap
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -23,11 +23,11 @@ from verdigris import (  # noqa: E402
     NoAwaitContext,
     async_def,
     await_,
-    ensure_portal,
     with_portal_run,
 )
 
-Entry = Callable[[Callable[[], Any]], Awaitable[Any]]
+from .conftest import Entry  # noqa: E402
+
 WHERE_IT_WORKS_NOT = r"Cannot switch to a different thread"
 
 
@@ -41,16 +41,6 @@ def no_hub_yet() -> Iterator[None]:
     gevent.get_hub().destroy(destroy_loop=True)
     yield
     gevent.get_hub().destroy(destroy_loop=True)
-
-
-async def below_a_portal(function: Callable[[], Any]) -> Any:
-    await ensure_portal()
-    return function()
-
-
-@pytest.fixture(params=[async_def, below_a_portal])
-def entry(request: pytest.FixtureRequest) -> Entry:
-    return request.param
 
 
 def waits(steps: int = 3) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -21,10 +21,9 @@ from verdigris import (
     async_context,
     async_def,
     await_,
-    ensure_portal,
 )
 
-Entry = Callable[[Callable[[], Any]], Awaitable[Any]]
+from .conftest import Entry
 
 
 class Echo(BaseHTTPRequestHandler):
@@ -57,16 +56,6 @@ def fetch(url: str) -> str:
         text = requests.get(f"{url}/sync").text()
         requests.dispose()
     return text
-
-
-async def below_a_portal(function: Callable[[], Any]) -> Any:
-    await ensure_portal()
-    return function()
-
-
-@pytest.fixture(params=[async_def, below_a_portal])
-def entry(request: pytest.FixtureRequest) -> Entry:
-    return request.param
 
 
 def test_sync_before_and_after_a_loop(aio: Any, url: str) -> None:

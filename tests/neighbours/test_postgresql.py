@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -19,8 +19,10 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine  # noqa: E4
 from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column  # noqa: E402
 from sqlalchemy.util import await_only, greenlet_spawn  # noqa: E402
 
-from verdigris import async_context, async_def, await_, ensure_portal  # noqa: E402
+from verdigris import async_context, async_def, await_  # noqa: E402
 from verdigris.compat.awaitlet import awaitlet  # noqa: E402
+
+from .conftest import Entry  # noqa: E402
 
 # What the server calls the connections of the engines here.
 NAMED = {"server_settings": {"application_name": "program"}}
@@ -42,21 +44,6 @@ class Item(Base):
 @pytest.fixture
 def url(postgresql: str) -> str:
     return postgresql.replace("postgresql:", "postgresql+asyncpg:")
-
-
-async def by_async_def(function: Callable[..., Any], *args: Any) -> Any:
-    return await async_def(function, *args)
-
-
-async def by_a_portal(function: Callable[..., Any], *args: Any) -> Any:
-    await ensure_portal()
-    return function(*args)
-
-
-@pytest.fixture(params=[by_async_def, by_a_portal])
-def call(request: pytest.FixtureRequest) -> Any:
-    """Calls a plain function of a task so that it may wait."""
-    return request.param
 
 
 async def until(address: str, query: str, wanted: bool) -> None:
@@ -109,19 +96,19 @@ def program(engine: Engine, name: str) -> list[str]:
 
 
 def test_sessions_of_a_synchronous_engine(
-    aio: Any, sqlalchemys_way: str, call: Any, postgresql: str
+    aio: Any, sqlalchemys_way: str, entry: Entry, postgresql: str
 ) -> None:
     names = [f"<{n}>" for n in range(20)]
 
     async def main() -> list[list[str]]:
         async with items_in(postgresql) as engine:
-            return await asyncio.gather(*(call(program, engine, name) for name in names))
+            return await asyncio.gather(*(entry(program, engine, name) for name in names))
 
     assert aio.run(main) == [[f"{name} {n}" for n in range(3)] for name in names]
 
 
 def test_hundreds_of_tasks_share_a_pool(
-    aio: Any, sqlalchemys_way: str, call: Any, postgresql: str
+    aio: Any, sqlalchemys_way: str, entry: Entry, postgresql: str
 ) -> None:
     def doubled(engine: Engine, n: int) -> tuple[int, int]:
         with engine.connect() as connection:
@@ -130,7 +117,7 @@ def test_hundreds_of_tasks_share_a_pool(
 
     async def main() -> list[tuple[int, int]]:
         async with engine_of(postgresql, pool_size=10, max_overflow=0) as engine:
-            results = await asyncio.gather(*(call(doubled, engine, n) for n in range(300)))
+            results = await asyncio.gather(*(entry(doubled, engine, n) for n in range(300)))
             assert engine.pool.checkedin() == 10  # type: ignore[attr-defined]
         return results
 
@@ -140,7 +127,7 @@ def test_hundreds_of_tasks_share_a_pool(
 
 
 def test_a_result_is_streamed_while_another_task_asks(
-    aio: Any, sqlalchemys_way: str, call: Any, postgresql: str
+    aio: Any, sqlalchemys_way: str, entry: Entry, postgresql: str
 ) -> None:
     def stream(engine: Engine, begun: asyncio.Event, go_on: asyncio.Event) -> list[int]:
         seen = []
@@ -166,13 +153,13 @@ def test_a_result_is_streamed_while_another_task_asks(
     async def main() -> Any:
         begun, go_on = asyncio.Event(), asyncio.Event()
         async with engine_of(postgresql) as engine:
-            return await asyncio.gather(*(call(f, engine, begun, go_on) for f in (stream, ask)))
+            return await asyncio.gather(*(entry(f, engine, begun, go_on) for f in (stream, ask)))
 
     assert aio.run(main) == [list(range(1, 1001)), 42]
 
 
 def test_errors_of_the_server_are_sqlalchemys(
-    aio: Any, sqlalchemys_way: str, call: Any, postgresql: str
+    aio: Any, sqlalchemys_way: str, entry: Entry, postgresql: str
 ) -> None:
     def twice(engine: Engine) -> str:
         with Session(engine) as session:
@@ -188,7 +175,7 @@ def test_errors_of_the_server_are_sqlalchemys(
 
     async def main() -> str:
         async with items_in(postgresql) as engine:
-            return str(await call(twice, engine))
+            return str(await entry(twice, engine))
 
     assert aio.run(main) == "goes on"
 
@@ -207,7 +194,7 @@ async def cancelled_in_the_middle(address: str, task: asyncio.Task[Any]) -> None
 
 
 def test_cancelled_in_the_middle_of_a_query(
-    aio: Any, sqlalchemys_way: str, call: Any, postgresql: str
+    aio: Any, sqlalchemys_way: str, entry: Entry, postgresql: str
 ) -> None:
     def sleeps(engine: Engine) -> None:
         with engine.begin() as connection:
@@ -219,9 +206,9 @@ def test_cancelled_in_the_middle_of_a_query(
 
     async def main() -> Any:
         async with engine_of(postgresql, pool_size=1, max_overflow=0) as engine:
-            task = asyncio.create_task(call(sleeps, engine))
+            task = asyncio.create_task(entry(sleeps, engine))
             await cancelled_in_the_middle(postgresql, task)
-            return await asyncio.gather(*(call(asks, engine) for _ in range(3)))
+            return await asyncio.gather(*(entry(asks, engine) for _ in range(3)))
 
     assert aio.run(main) == [42, 42, 42]
 
@@ -317,7 +304,7 @@ def test_each_way_to_wait_in_run_sync_and_in_a_hook_of_the_pool(
 # --- without SQLAlchemy ------------------------------------------------------
 
 
-def test_asyncpg_in_a_plain_function(aio: Any, call: Any, postgresql: str) -> None:
+def test_asyncpg_in_a_plain_function(aio: Any, entry: Entry, postgresql: str) -> None:
     def orders() -> list[str]:
         connection = await_(asyncpg.connect(postgresql))
         try:
@@ -332,6 +319,6 @@ def test_asyncpg_in_a_plain_function(aio: Any, call: Any, postgresql: str) -> No
             await_(connection.close())
 
     async def main() -> Any:
-        return await asyncio.gather(*(call(orders) for _ in range(5)))
+        return await asyncio.gather(*(entry(orders) for _ in range(5)))
 
     assert aio.run(main) == [["tea"]] * 5
