@@ -37,6 +37,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
 
 
+needs_thread_state = pytest.mark.skipif(
+    not _engine.knows_thread_state,
+    reason="needs a build that knows the interpreter's thread state",
+)
+
 # --- the loops ---------------------------------------------------------------
 
 
