@@ -15,6 +15,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from conftest import needs_thread_state
 from hand_driver import finish, suspend
 
 from verdigris import async_def, await_
@@ -51,6 +52,7 @@ def contains_in_order(names: list[str], wanted: list[str]) -> bool:
 # --- running -----------------------------------------------------------------
 
 
+@needs_thread_state
 def test_a_running_functions_chain_goes_on_into_its_driver(loop: Any) -> None:
     def green() -> list[list[str]]:
         before = chain(sys._getframe())
@@ -68,6 +70,7 @@ def test_a_running_functions_chain_goes_on_into_its_driver(loop: Any) -> None:
         assert contains_in_order(names, wanted), names
 
 
+@needs_thread_state
 def test_every_way_to_look_at_the_running_stack() -> None:
     def green() -> None:
         await_(suspend())
@@ -88,6 +91,7 @@ def test_every_way_to_look_at_the_running_stack() -> None:
     driver()
 
 
+@needs_thread_state
 def test_after_a_resume_from_elsewhere_the_chain_is_the_new_drivers() -> None:
     def green() -> list[list[str]]:
         seen = [chain(sys._getframe())]
@@ -108,6 +112,7 @@ def test_after_a_resume_from_elsewhere_the_chain_is_the_new_drivers() -> None:
     assert "second_driver" in second and "first_driver" not in second
 
 
+@needs_thread_state
 def test_nested_functions_show_one_chain() -> None:
     def inner() -> list[str]:
         await_(suspend())
@@ -119,6 +124,7 @@ def test_nested_functions_show_one_chain() -> None:
     assert contains_in_order(finish(async_def(outer)), ["inner", "outer", "finish"])
 
 
+@needs_thread_state
 def test_from_what_it_awaits_the_chain_is_whole_too() -> None:
     async def awaited() -> list[str]:
         await suspend()

@@ -25,6 +25,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
+from conftest import needs_thread_state
 from hand_driver import finish, suspend, value
 
 import verdigris
@@ -1590,6 +1591,7 @@ def test_asyncio_captures_its_call_graph(aio: Any) -> None:
     aio.run(main)
 
 
+@needs_thread_state
 def test_sync_code_sees_its_callers_up_to_the_loop(loop: Any, enter: Enter) -> None:
     def sync() -> list[str]:
         sync_step(loop)
@@ -1933,7 +1935,9 @@ class Thing:
     """Something to hold a weak reference to."""
 
 
-@pytest.mark.parametrize("where", ["natively", "in sync code"])
+@pytest.mark.parametrize(
+    "where", ["natively", pytest.param("in sync code", marks=needs_thread_state)]
+)
 def test_a_task_in_a_cycle_is_collected(where: str) -> None:
     """Nobody holds the future it waits for, so nobody can ever wake it."""
     loop = asyncio.new_event_loop()
@@ -2025,6 +2029,7 @@ def test_abandoned_with_portal_run_is_unwound() -> None:
     assert steps == ["finally"]
 
 
+@needs_thread_state
 def test_a_portal_in_a_cycle_with_its_own_coroutine_is_collected() -> None:
     refs: list[weakref.ref[Any]] = []
 

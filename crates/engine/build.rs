@@ -20,10 +20,7 @@ const SHIM: [&str; 5] = [
     "src/thread_state/instrumentation.c",
 ];
 
-const PORTABLE_SHIM: [&str; 2] = [
-    "src/thread_state/shared.c",
-    "src/thread_state/portable.c",
-];
+const PORTABLE_SHIM: [&str; 2] = ["src/thread_state/shared.c", "src/thread_state/portable.c"];
 
 const VARIABLE: &str = "VERDIGRIS_THREAD_STATE";
 
