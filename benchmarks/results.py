@@ -10,6 +10,7 @@ Document          the machine, the versions, the peers that are missing
 from __future__ import annotations
 
 import json
+import os
 import platform
 import sys
 from dataclasses import asdict, dataclass, field
@@ -75,6 +76,8 @@ class Document:
     @property
     def name(self) -> str:
         name = "latest" if self.is_of_reference_version else f"cpython-{self.python}"
+        engine = os.environ.get("VERDIGRIS_ENGINE", "")
+        name = f"{name}-{engine}" if engine else name
         return name if self.loop == "asyncio" else f"{name}-{self.loop}"
 
     @property

@@ -31,7 +31,9 @@ from rows import (
     portal_idle,
     portal_native_step,
     portal_step,
+    sqlalchemy_patched,
     suspended,
+    with_greenlet,
 )
 
 PLOT = Path(__file__).resolve().parent.parent / "docs" / "benchmark.svg"
@@ -43,6 +45,8 @@ TIMED_ROWS: dict[str, Callable[[list[peers.Peer]], list[Case]]] = {
     "c-depth": c_depth.cases,
     "layers": layers.cases,
     "nested": nested.cases,
+    "greenlet": with_greenlet.cases,
+    "sqlalchemy": sqlalchemy_patched.cases,
     # Before the rows that run on Trio too: beside Trio there is one more loop to ask for.
     "portal-ensure": portal_ensure.cases,
     "portal-await": portal_await.cases,

@@ -65,6 +65,17 @@ def waiting(wait: Callable[[Awaitable[Any]], Any], work: Work) -> Callable[[int]
     return with_own_code(loop)
 
 
+def driving(coroutine: Coroutine[Any, Any, int]) -> int:
+    """Drives a coroutine by hand, with nothing between its steps; returns its result."""
+    send = coroutine.send
+    try:
+        while True:
+            send(None)
+    except StopIteration as end:
+        result: int = end.value
+        return result
+
+
 def calling(work: Callable[[], Any]) -> Callable[[int], int]:
     """Times `work()` in a synchronous function."""
 

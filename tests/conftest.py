@@ -12,10 +12,11 @@ import asyncio
 import contextlib
 import gc
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,10 +24,28 @@ from typing import Any, Protocol
 import pytest
 
 import verdigris
-from verdigris import _engine
+from verdigris import _engine, _which_engine
 
 TESTS = Path(__file__).resolve().parent
 CRASH_SCRIPTS = TESTS / "crash"
+
+
+ON_NATIVE_STACKS = _which_engine.name == "native"
+needs_native_stacks = pytest.mark.skipif(
+    not ON_NATIVE_STACKS, reason="of native stacks only; greenlets carry functions here"
+)
+
+# What the portable build of the engine leaves out (docs/design/engine.md).
+needs_thread_state = pytest.mark.skipif(
+    not _engine.knows_thread_state,
+    reason="needs a build that knows the interpreter's thread state",
+)
+
+# Frames of greenlets can't be linked to those of their driver there.
+SHOWS_CALLERS = ON_NATIVE_STACKS or (_engine.knows_thread_state and sys.version_info < (3, 12))
+needs_callers = pytest.mark.skipif(
+    not SHOWS_CALLERS, reason="f_back ends at the base where greenlet is loaded, from 3.12 on"
+)
 
 
 # They load greenlet, which stays; `test_neighbours.py` runs them in processes of their own.
@@ -36,11 +55,6 @@ collect_ignore_glob = [] if "VERDIGRIS_NEIGHBOURS" in os.environ else ["neighbou
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
 
-
-needs_thread_state = pytest.mark.skipif(
-    not _engine.knows_thread_state,
-    reason="needs a build that knows the interpreter's thread state",
-)
 
 # --- the loops ---------------------------------------------------------------
 
@@ -282,21 +296,28 @@ def trio_loop() -> TrioLoop:
 def python() -> Callable[..., subprocess.CompletedProcess[str]]:
     """Run a program in an interpreter of its own, with faulthandler on.
 
-    `program` is the name of a script in tests/crash or source text. Unless
-    `check=False`, an exit code other than 0 fails the test with what was printed.
+    `program` is the name of a script in tests/crash, source text, or "-m" with a
+    module's name as first argument. Unless `check=False`, an exit code other than 0
+    fails the test with what was printed.
     """
 
     def run(
-        program: str, *args: object, check: bool = True, options: tuple[str, ...] = ()
+        program: str,
+        *args: object,
+        check: bool = True,
+        options: tuple[str, ...] = (),
+        env: Mapping[str, str] = {},
     ) -> subprocess.CompletedProcess[str]:
         script = CRASH_SCRIPTS / program if program.endswith(".py") else None
         code = [str(script)] if script else ["-c", textwrap.dedent(program)]
+        if program == "-m":
+            code = ["-m"]
         done = subprocess.run(
             [sys.executable, "-X", "faulthandler", *options, *code, *map(str, args)],
             capture_output=True,
             text=True,
             timeout=120,
-            env={**os.environ, "PYTHONPATH": python_path()},
+            env={**os.environ, "PYTHONPATH": python_path(), **env},
         )
         if check and done.returncode != 0:
             pytest.fail(
@@ -314,6 +335,50 @@ def python_path() -> str:
     package = Path(verdigris.__file__).resolve().parent.parent
     inherited = os.environ.get("PYTHONPATH")
     return os.pathsep.join([str(TESTS), *([inherited] if inherited else []), str(package)])
+
+
+# The engine asks the dynamic linker for the libraries that are loaded; C++ exceptions, which
+# greenlet has, may ask too, and get the answer.
+HIDES_LIBRARIES = r"""
+#define _GNU_SOURCE
+#include <dlfcn.h>
+#include <link.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef int (*callback)(struct dl_phdr_info *, size_t, void *);
+
+int dl_iterate_phdr(callback call, void *data)
+{
+    Dl_info caller;
+    if (dladdr(__builtin_return_address(0), &caller) && strstr(caller.dli_fname, "/_engine.")) {
+        static int found;
+        const char *findable = getenv("FINDABLE");
+        if (findable == NULL || ++found > atoi(findable))
+            return 0;
+    }
+    int (*real)(callback, void *) = (int (*)(callback, void *))dlsym(RTLD_NEXT, "dl_iterate_phdr");
+    return real(call, data);
+}
+"""
+
+
+@pytest.fixture(scope="session")
+def unfindable_greenlet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment in which the engine can't find greenlet's state of a thread.
+
+    With FINDABLE=n in addition, it is found n times.
+    """
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the linker's variable has another name here")
+    compiler = shutil.which("cc")
+    if compiler is None:
+        pytest.skip("there is no C compiler, cc")
+    source = tmp_path_factory.mktemp("unfindable") / "hides_libraries.c"
+    source.write_text(HIDES_LIBRARIES)
+    library = source.with_suffix(".so")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", library, source, "-ldl"], check=True)
+    return {"LD_PRELOAD": str(library), "VERDIGRIS_ENGINE": ""}
 
 
 # --- what no test may leave behind -------------------------------------------

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import python_path
+from conftest import SHOWS_CALLERS, python_path
 
 # What the programs have in common, for each loop. `run` is the loop's own.
 ASYNCIO = """
@@ -200,7 +200,7 @@ def test_a_session_at_the_prompt(debug: Debug, loop_name: str, way: str) -> None
     assert first == "'first'"
     *_callers, last = [line for line in where.splitlines() if "program.py(" in line]
     assert last.startswith("> ") and last.endswith(f"{function}()")
-    assert any(line.endswith("main()") for line in _callers)
+    assert any(line.endswith("main()") for line in _callers) == SHOWS_CALLERS
     assert f"{function}()" in next_line
     assert second == "'second'"
     assert doubled == "(42, 21)"

@@ -15,7 +15,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from conftest import needs_thread_state
+from conftest import needs_callers
 from hand_driver import finish, suspend
 
 from verdigris import async_def, await_
@@ -52,7 +52,7 @@ def contains_in_order(names: list[str], wanted: list[str]) -> bool:
 # --- running -----------------------------------------------------------------
 
 
-@needs_thread_state
+@needs_callers
 def test_a_running_functions_chain_goes_on_into_its_driver(loop: Any) -> None:
     def green() -> list[list[str]]:
         before = chain(sys._getframe())
@@ -70,7 +70,7 @@ def test_a_running_functions_chain_goes_on_into_its_driver(loop: Any) -> None:
         assert contains_in_order(names, wanted), names
 
 
-@needs_thread_state
+@needs_callers
 def test_every_way_to_look_at_the_running_stack() -> None:
     def green() -> None:
         await_(suspend())
@@ -91,7 +91,7 @@ def test_every_way_to_look_at_the_running_stack() -> None:
     driver()
 
 
-@needs_thread_state
+@needs_callers
 def test_after_a_resume_from_elsewhere_the_chain_is_the_new_drivers() -> None:
     def green() -> list[list[str]]:
         seen = [chain(sys._getframe())]
@@ -112,7 +112,7 @@ def test_after_a_resume_from_elsewhere_the_chain_is_the_new_drivers() -> None:
     assert "second_driver" in second and "first_driver" not in second
 
 
-@needs_thread_state
+@needs_callers
 def test_nested_functions_show_one_chain() -> None:
     def inner() -> list[str]:
         await_(suspend())
@@ -124,7 +124,7 @@ def test_nested_functions_show_one_chain() -> None:
     assert contains_in_order(finish(async_def(outer)), ["inner", "outer", "finish"])
 
 
-@needs_thread_state
+@needs_callers
 def test_from_what_it_awaits_the_chain_is_whole_too() -> None:
     async def awaited() -> list[str]:
         await suspend()

@@ -20,7 +20,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Generator, Itera
 from typing import Any
 
 import pytest
-from conftest import Loop, TrioLoop
+from conftest import Loop, TrioLoop, needs_native_stacks
 
 import verdigris
 from verdigris.compat import greenback
@@ -159,6 +159,7 @@ def test_signatures_are_the_same(python: Any) -> None:
 # --- sniffio -----------------------------------------------------------------
 
 
+@needs_native_stacks
 def test_importing_loads_nothing_of_its_kind(python: Any) -> None:
     done = python(
         """

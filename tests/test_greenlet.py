@@ -6,6 +6,7 @@ import importlib.util
 from typing import Any
 
 import pytest
+from conftest import needs_native_stacks
 
 # Not imported here: it would stay loaded for the tests of this process.
 pytestmark = pytest.mark.skipif(
@@ -52,6 +53,7 @@ def test_a_greenlet_in_a_function_waits(python: Any, first_import: str) -> None:
     assert done.stdout == "right\n"
 
 
+@needs_native_stacks
 def test_greenlet_is_imported_while_functions_run_and_wait(python: Any) -> None:
     done = python(
         """
@@ -104,6 +106,7 @@ def test_greenlet_is_imported_while_functions_run_and_wait(python: Any) -> None:
     assert done.stdout == "[(1, 2), (1, 2), (1, 2)]\n"
 
 
+@needs_native_stacks
 def test_the_wrong_stack_is_an_error_and_what_is_dropped_there_ends_later(python: Any) -> None:
     done = python(
         """
@@ -191,6 +194,7 @@ def test_each_greenlet_has_its_context_and_its_handled_exception(python: Any) ->
     assert done.stdout == "right\n"
 
 
+@needs_native_stacks
 def test_threads_that_end_leave_no_state_behind(python: Any) -> None:
     done = python(
         """
@@ -203,10 +207,11 @@ def test_threads_that_end_leave_no_state_behind(python: Any) -> None:
         def use():
             return greenlet(lambda: await_(suspend())).switch()
 
-        def thread():
+        def thread(barrier):
             functions = [async_def(use) for _ in range(5)]
             for function in functions:
                 function.send(None)
+            barrier.wait()
             for function in functions:
                 try:
                     function.send(None)
@@ -215,9 +220,13 @@ def test_threads_that_end_leave_no_state_behind(python: Any) -> None:
 
         def run(count):
             for _ in range(count):
-                one = threading.Thread(target=thread)
-                one.start()
-                one.join()
+                # Two at a time: one may not take away what the other could use.
+                barrier = threading.Barrier(2)
+                pair = [threading.Thread(target=thread, args=(barrier,)) for _ in range(2)]
+                for one in pair:
+                    one.start()
+                for one in pair:
+                    one.join()
             gc.collect()
             for _ in range(1000):
                 pass  # greenlet frees a thread's own state by a pending call

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import needs_native_stacks
 
 import verdigris
 
@@ -110,6 +111,7 @@ def test_the_fiber_crate_does_not_depend_on_the_engine() -> None:
     assert "verdigris-engine" not in manifest and "../engine" not in manifest
 
 
+@needs_native_stacks
 def test_importing_loads_no_loop_and_no_greenlet(python: Any) -> None:
     done = python(
         """

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import needs_thread_state
+from conftest import needs_native_stacks, needs_thread_state
 from hand_driver import finish, suspend, value
 
 from verdigris import NoAwaitContext, _engine, async_def, await_
@@ -310,6 +310,7 @@ def test_stacks_are_reused() -> None:
     assert after["stacks_pooled"] == before["stacks_pooled"]
 
 
+@needs_native_stacks
 def test_resident_memory_is_flat_and_a_burst_is_given_back(python: Any) -> None:
     done = python(
         """

@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from conftest import needs_thread_state
+from conftest import needs_callers, needs_thread_state
 from hand_driver import finish, suspend, value
 
 import verdigris
@@ -1210,6 +1210,7 @@ def test_sigint_is_a_cancellation_of_the_main_task(aio: Any) -> None:
     assert steps == ["cancelled"]
 
 
+@needs_callers
 def test_trios_protection_against_sigint_is_as_without(trio_loop: Any) -> None:
     trio = trio_loop.trio
 
@@ -1591,7 +1592,7 @@ def test_asyncio_captures_its_call_graph(aio: Any) -> None:
     aio.run(main)
 
 
-@needs_thread_state
+@needs_callers
 def test_sync_code_sees_its_callers_up_to_the_loop(loop: Any, enter: Enter) -> None:
     def sync() -> list[str]:
         sync_step(loop)

@@ -8,7 +8,7 @@ The choice is the process's, and made before the first function: there are never
 import atexit
 import os
 import sys
-from typing import Any
+from typing import Any, Literal
 
 from verdigris import _engine
 from verdigris._interpreter import NEWEST, OLDEST
@@ -21,6 +21,8 @@ _EXTENSION = "greenlet._greenlet"
 #: The engine's name, and why it is this one.
 name = _NATIVE
 reason = "the default"
+#: What became of greenlet when it was met; None if it was not yet.
+greenlet_is: Literal["isolated", "the engine", "refused"] | None = None
 
 
 def choose() -> None:
@@ -54,8 +56,17 @@ def choose() -> None:
         when_imported(_EXTENSION, _meet_greenlet)
 
 
+def import_greenlet() -> None:
+    """Imports greenlet, to see what `greenlet_is` then.
+
+    Raises:
+        ImportError: It is not installed, or refused.
+    """
+    import greenlet  # noqa: F401
+
+
 def _use_greenlet(why: str) -> None:
-    global name, reason
+    global name, reason, greenlet_is
     try:
         import greenlet  # noqa: F401
     except ModuleNotFoundError as error:
@@ -67,13 +78,17 @@ def _use_greenlet(why: str) -> None:
     # Before greenlet's own, after which it switches no more.
     atexit.register(_engine.unwind_waiting)
     name, reason = _GREENLET, why
+    greenlet_is = "the engine"
 
 
 def _meet_greenlet() -> None:
     """Called when greenlet was loaded, before its first greenlet is made."""
+    global greenlet_is
     if _engine.isolate_greenlet():
+        greenlet_is = "isolated"
         _explain(sys.modules[_EXTENSION].error)
         return
+    greenlet_is = "refused"
     if os.environ.get(VARIABLE) == _NATIVE:
         raise ImportError(
             "verdigris could not find where greenlet keeps its state of a thread, so greenlets and "

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
+from conftest import ON_NATIVE_STACKS, needs_native_stacks
 
 gevent = pytest.importorskip("gevent", reason="gevent is not installed")
 
@@ -144,6 +145,17 @@ def test_a_loop_in_a_greenlet(aio: Any) -> None:
     assert [run.get() for run in runs] == [[3] * 10] * 3
 
 
+def test_on_greenlets_each_function_has_the_hub(aio: Any, entry: Entry) -> None:
+    if ON_NATIVE_STACKS:
+        pytest.skip("of greenlets only; native stacks carry functions here")
+
+    async def main() -> Any:
+        return await asyncio.gather(*(entry(greenlets) for _ in range(10)))
+
+    assert aio.run(main) == [RIGHT] * 10
+
+
+@needs_native_stacks
 def test_the_first_stack_has_the_hub(aio: Any, entry: Entry) -> None:
     def other() -> Any:
         return refused(greenlets), waits()
@@ -157,6 +169,7 @@ def test_the_first_stack_has_the_hub(aio: Any, entry: Entry) -> None:
     assert aio.run(main) == (RIGHT, [(True, 3)] * 10)
 
 
+@needs_native_stacks
 def test_the_threads_own_stack_had_it_first(aio: Any, entry: Entry) -> None:
     def function() -> Any:
         ways = (greenlets, lambda: gevent.sleep(0), lambda: gevent.spawn(slept, 1).get())
@@ -170,6 +183,7 @@ def test_the_threads_own_stack_had_it_first(aio: Any, entry: Entry) -> None:
     assert greenlets() == RIGHT
 
 
+@needs_native_stacks
 def test_a_function_had_it_first_and_destroys_it(aio: Any) -> None:
     async def main(function: Callable[[], Any]) -> Any:
         return [await async_def(function) for _ in range(3)]
@@ -190,6 +204,7 @@ def test_a_function_had_it_first_and_destroys_it(aio: Any) -> None:
     assert greenlets() == RIGHT
 
 
+@needs_native_stacks
 def test_what_was_refused_does_no_harm_later(aio: Any) -> None:
     # What the refused stack spawned stays in the hub's loop, and runs where the hub is.
     assert aio.run(async_def, greenlets) == RIGHT
@@ -198,6 +213,7 @@ def test_what_was_refused_does_no_harm_later(aio: Any) -> None:
         assert aio.run(async_def, greenlets_and_waits) == RIGHT
 
 
+@needs_native_stacks
 def test_a_greenlet_is_joined_on_another_stack(aio: Any) -> None:
     def joins(job: Any) -> bool:
         return refused(job.get) and refused(job.join) and refused(lambda: gevent.wait([job]))
@@ -241,6 +257,7 @@ def test_cancelled_while_a_greenlet_waits(aio: Any, capfd: Any) -> None:
     assert seen == ["cleaned up"]
 
 
+@needs_native_stacks
 def test_anything_mixed_by_chance(python: Any) -> None:
     finished, refused = map(int, python("gevents.py", 1, 20).stdout.split())
     assert finished > 100 and refused > 100
@@ -337,7 +354,13 @@ MONKEY_PATCHED = {
 }
 
 
-@pytest.mark.parametrize("what", MONKEY_PATCHED)
+@pytest.mark.parametrize(
+    "what",
+    [
+        pytest.param(what, marks=needs_native_stacks if "blocks" in what else ())
+        for what in MONKEY_PATCHED
+    ],
+)
 def test_monkey_patched(python: Any, what: str) -> None:
     program, printed = MONKEY_PATCHED[what]
     assert python(PATCHED + textwrap.dedent(program)).stdout == printed + "\n"

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
+from conftest import needs_native_stacks
 
 pytest.importorskip("playwright", reason="playwright is not installed")
 
@@ -114,6 +115,7 @@ def test_sync_in_a_function_without_a_loop(url: str) -> None:
     assert end.value.value == "/sync"
 
 
+@needs_native_stacks
 def test_a_playwright_of_another_stack_is_refused(aio: Any, url: str) -> None:
     results: list[Any] = []
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from conftest import needs_native_stacks
 
 sqlalchemy = pytest.importorskip("sqlalchemy", reason="sqlalchemy is not installed")
 pytest.importorskip("aiosqlite", reason="aiosqlite is not installed")
@@ -209,6 +210,7 @@ def test_a_wait_that_was_required(aio: Any, sqlalchemys_way: str) -> None:
     assert aio.run(main)[3] == "theirs"
 
 
+@needs_native_stacks
 def test_the_patch_makes_no_greenlet_and_is_undone(aio: Any) -> None:
     from greenlet import getcurrent
 

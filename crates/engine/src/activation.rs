@@ -32,7 +32,7 @@ use core::ptr;
 use pyo3::ffi::{self, PyObject, PyThreadState};
 use verdigris_fiber::{Fiber, StackError, Step, Suspender};
 
-use crate::coroutine::{GreenCoroutine, State};
+use crate::coroutine::GreenCoroutine;
 use crate::errors;
 use crate::greenlet::{self, Carrier, carrier};
 use crate::portal::Portal;
@@ -184,7 +184,7 @@ pub unsafe fn start(
     unsafe {
         thread_state::begin(thread, &raw mut (*this).state);
         (*this).reset(coroutine);
-        greenlet::begin(this, runtime);
+        greenlet::begin(this);
     }
     Ok(this)
 }
@@ -530,18 +530,12 @@ impl Activation {
         self.awaits = ptr::null();
     }
 
-    /// Whether the function of a live coroutine runs there.
-    pub fn is_running(&self) -> bool {
-        // SAFETY: the coroutine outlives its activation, which forgets it then.
-        !self.coroutine.is_null() && unsafe { (*self.coroutine).state == State::Running }
-    }
-
     /// The portal whose step runs there, or null.
     pub fn portal(&self) -> *mut Portal {
         if self.coroutine.is_null() {
             return ptr::null_mut();
         }
-        // SAFETY: as above.
+        // SAFETY: the coroutine outlives its activation, which forgets it then.
         unsafe { (*self.coroutine).portal }
     }
 }

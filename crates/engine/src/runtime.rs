@@ -41,7 +41,8 @@ pub struct Runtime {
     pinned: Cell<Vec<*mut Activation>>,
     pub greenlet: greenlet::OfThread,
     pub carried: carrier::OfThread,
-    /// The function whose stack this thread runs on, or null on its own stack.
+    /// The function whose native stack this thread runs on, or null on its own
+    /// stack. Ask [`Runtime::here`].
     pub current: Cell<*mut Activation>,
     /// Never reused, unlike the address of a thread or of its stacks.
     pub id: u64,
@@ -272,12 +273,11 @@ impl Runtime {
     /// The function that runs here, whose stack a wait would suspend; or null.
     #[inline(always)]
     pub fn here(&self) -> *mut Activation {
-        let stack = self.current.get();
         if carrier::is_chosen() {
-            // SAFETY: the GIL is held, and `stack` is this thread's.
-            return unsafe { carrier::here(stack) };
+            // SAFETY: the GIL is held.
+            return unsafe { carrier::here(self) };
         }
-        stack
+        self.current.get()
     }
 
     /// A stack to make an activation on.

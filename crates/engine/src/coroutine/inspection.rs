@@ -136,7 +136,7 @@ impl GreenCoroutine {
                 return ptr::null_mut();
             };
             let mut inner: *mut Activation = ptr::null_mut();
-            let mut activation = runtime.current.get();
+            let mut activation = runtime.here();
             while !activation.is_null() {
                 if activation == (*this).activation {
                     return if inner.is_null() {

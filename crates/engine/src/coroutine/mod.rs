@@ -157,13 +157,13 @@ impl GreenCoroutine {
     ) -> Outcome {
         // SAFETY: the GIL is held and the coroutine has not begun.
         unsafe {
-            if let Err(refusal) = greenlet::check() {
-                return Outcome::Ended(refusal);
-            }
             let runtime = match Runtime::get_or_init() {
                 Ok(runtime) => runtime,
                 Err(error) => return Outcome::Ended(errors::raise_no_stack(&error)),
             };
+            if let Err(refusal) = greenlet::check(runtime) {
+                return Outcome::Ended(refusal);
+            }
             match activation::start(runtime, thread, this, bound) {
                 Ok(activation) => {
                     (*this).activation = activation;
@@ -180,23 +180,36 @@ impl GreenCoroutine {
     unsafe fn resume(this: *mut Self, thread: *mut PyThreadState, incoming: Incoming) -> Outcome {
         // SAFETY: the GIL is held and the coroutine is suspended.
         unsafe {
-            let runtime = Runtime::get();
-            match runtime {
-                Some(runtime) if Activation::belongs_to((*this).activation, thread) => {
-                    let carried = !(*(*this).activation).carrier.is_null();
-                    if carried && !carrier::adopt((*this).activation) {
-                        let (Incoming::Value(object) | Incoming::Exception(object)) = incoming;
-                        ffi::Py_DECREF(object);
-                        return Outcome::Ended(ptr::null_mut());
-                    }
-                    Self::run(this, runtime, thread, incoming)
-                }
-                _ => {
+            match Self::runtime_to_resume(this, thread) {
+                Ok(runtime) => Self::run(this, runtime, thread, incoming),
+                Err(refusal) => {
                     let (Incoming::Value(object) | Incoming::Exception(object)) = incoming;
                     ffi::Py_DECREF(object);
-                    Outcome::Ended(errors::raise_wrong_thread(Self::qualname(this)))
+                    Outcome::Ended(refusal)
                 }
             }
+        }
+    }
+
+    /// This thread's runtime, if the function can be resumed here; if not, null with
+    /// an exception set.
+    #[inline(always)]
+    unsafe fn runtime_to_resume(
+        this: *mut Self,
+        thread: *mut PyThreadState,
+    ) -> Result<&'static Runtime, *mut PyObject> {
+        // SAFETY: the GIL is held and the coroutine is suspended.
+        unsafe {
+            let activation = (*this).activation;
+            let runtime = match Runtime::get() {
+                Some(runtime) if Activation::belongs_to(activation, thread) => runtime,
+                _ => return Err(errors::raise_wrong_thread(Self::qualname(this))),
+            };
+            greenlet::check(runtime)?;
+            if !(*activation).carrier.is_null() && !carrier::adopt(activation) {
+                return Err(ptr::null_mut());
+            }
+            Ok(runtime)
         }
     }
 

@@ -66,7 +66,7 @@ pub unsafe extern "C" fn am_await(this: *mut PyObject) -> *mut PyObject {
         match (*coroutine).state {
             State::Created => {
                 if let Some(runtime) = Runtime::get()
-                    && !runtime.current.get().is_null()
+                    && !runtime.here().is_null()
                 {
                     (*coroutine).awaiter =
                         thread_state::current_coroutine(ffi::PyThreadState_Get());
@@ -121,7 +121,7 @@ unsafe fn shared_stack(
             return None;
         }
         let runtime = Runtime::get()?;
-        let stack = runtime.current.get();
+        let stack = runtime.here();
         let shared = !stack.is_null()
             && !greenlet::is_active(runtime)
             && !(*stack).awaits.is_null()

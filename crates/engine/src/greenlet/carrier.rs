@@ -76,6 +76,8 @@ pub struct OfThread {
     spare: Cell<Vec<*mut Activation>>,
     /// Those, and all others of this thread.
     all: Cell<Vec<*mut Activation>>,
+    /// Those that were resumed, and have not left since, in that order.
+    running: Cell<Vec<*mut Activation>>,
     in_use: Cell<usize>,
     leaked: Cell<usize>,
 }
@@ -166,27 +168,36 @@ unsafe fn api() -> Api {
     api::get().unwrap_or_else(|| unreachable!("greenlet's functions were found"))
 }
 
-/// The function that runs in the current greenlet, or null: a greenlet may have
-/// been switched to that is none of the running function's.
-pub unsafe fn here(stack: *mut Activation) -> *mut Activation {
-    if stack.is_null() {
-        return stack;
-    }
-    // SAFETY: the GIL is held; activations are never freed.
-    unsafe {
-        let api = api();
-        let base = (*(*stack).carrier).base;
-        let mut greenlet = (api.get_current)();
-        while !greenlet.is_null() {
-            ffi::Py_DECREF(greenlet); // held by those below it
-            if greenlet == base {
-                return stack;
+/// The function that runs in the current greenlet, or null. Switches of others may
+/// lead from one function into another, and out of all of them.
+///
+/// # Safety
+///
+/// The GIL is held, and greenlets were chosen.
+pub unsafe fn here(runtime: &Runtime) -> *mut Activation {
+    let running = runtime.carried.running.take();
+    let mut found = ptr::null_mut();
+    if !running.is_empty() {
+        // SAFETY: by contract; activations are never freed.
+        unsafe {
+            let api = api();
+            let mut greenlet = (api.get_current)();
+            while !greenlet.is_null() {
+                ffi::Py_DECREF(greenlet); // held by those below it
+                let runs = |this: &*mut Activation| (*(**this).carrier).base == greenlet;
+                if let Some(this) = running.iter().copied().rfind(|this| runs(this)) {
+                    found = this;
+                    break;
+                }
+                greenlet = (api.get_parent)(greenlet);
             }
-            greenlet = (api.get_parent)(greenlet);
+            if found.is_null() {
+                ffi::PyErr_Clear();
+            }
         }
-        ffi::PyErr_Clear();
-        ptr::null_mut()
     }
+    runtime.carried.running.set(running);
+    found
 }
 
 /// Whether other greenlets than its first one may be in the function that runs.
@@ -402,7 +413,10 @@ pub unsafe fn resume(
         let carrier = (*this).carrier;
         thread_state::carry_park(thread, (*this).state(), &raw mut (*carrier).driver_state);
         (*carrier).driver = (api.get_current)();
-        (*this).driver = runtime.current.replace(this);
+        (*this).driver = here(runtime);
+        let mut running = runtime.carried.running.take();
+        running.push(this);
+        runtime.carried.running.set(running);
         (*carrier).coming.set(true);
         let waiting = core::mem::replace(&mut (*carrier).waiting, ptr::null_mut());
         let target = if waiting.is_null() {
@@ -423,7 +437,7 @@ pub unsafe fn resume(
             result = answer(api, base);
             ffi::Py_DECREF(base);
         }
-        back_to_driver(this, runtime);
+        end_step(this, runtime);
         if (*carrier).coming.replace(false) {
             // It could not be switched to, and an exception says why.
             thread_state::carry_back((*this).state());
@@ -459,14 +473,13 @@ pub unsafe fn resume(
     }
 }
 
-unsafe fn back_to_driver(this: *mut Activation, runtime: &Runtime) {
-    // SAFETY: the GIL is held; activations are never freed.
+unsafe fn end_step(this: *mut Activation, runtime: &Runtime) {
+    let mut running = runtime.carried.running.take();
+    running.retain(|other| *other != this);
+    runtime.carried.running.set(running);
+    // SAFETY: the GIL is held.
     unsafe {
-        let driver = (*this).driver;
-        // What was driven in between may have ended in another order.
-        let returns = driver.is_null() || (*driver).is_running();
-        let current = if returns { driver } else { ptr::null_mut() };
-        runtime.current.set(current);
+        (*this).driver = ptr::null_mut();
         ffi::Py_CLEAR(&raw mut (*(*this).carrier).driver);
     }
 }
@@ -477,7 +490,7 @@ unsafe fn back_to_driver(this: *mut Activation, runtime: &Runtime) {
 unsafe fn give_up(this: *mut Activation, runtime: &Runtime) -> Outcome {
     // SAFETY: as for `resume`.
     unsafe {
-        back_to_driver(this, runtime);
+        end_step(this, runtime);
         thread_state::carry_let_go((*this).state());
         thread_state::carry_back((*this).state());
         GreenCoroutine::tear((*this).coroutine);
@@ -530,6 +543,14 @@ pub unsafe fn suspend(this: *mut Activation) -> Result<(), Incoming> {
     }
 }
 
+fn innermost_running() -> Option<*mut Activation> {
+    let carried = &Runtime::get()?.carried;
+    let running = carried.running.take();
+    let last = running.last().copied();
+    carried.running.set(running);
+    last
+}
+
 /// Answers whatever else leads here. False with an exception set: the greenlet is
 /// killed, and the function waits for it no more.
 unsafe fn wait_until_coming(this: *mut Activation, result: *mut PyObject) -> bool {
@@ -548,11 +569,11 @@ unsafe fn wait_until_coming(this: *mut Activation, result: *mut PyObject) -> boo
             forget(result);
             // Most likely it is the function that runs; if not, the main greenlet
             // listens, or gives up.
-            let running = Runtime::get().map_or(ptr::null_mut(), |runtime| runtime.current.get());
-            let target = if answered || running.is_null() || running == this {
-                main_greenlet(api)
-            } else {
-                ffi::Py_NewRef((*(*running).carrier).base)
+            let target = match innermost_running() {
+                Some(running) if !answered && running != this => {
+                    ffi::Py_NewRef((*(*running).carrier).base)
+                }
+                _ => main_greenlet(api),
             };
             answered = true;
             result = answer(api, target);

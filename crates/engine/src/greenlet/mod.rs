@@ -37,50 +37,26 @@ pub use records::{keep, release};
 /// What greenlet finds where it has made no state yet.
 const NONE: usize = 1;
 
-/// Whether greenlet is loaded, and can be isolated.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Presence {
-    Absent,
-    Isolated,
-    /// It is loaded, and where it keeps its state of some thread was not found.
-    Unknown,
-}
+/// Whether greenlet is loaded beside native stacks. Guarded by the GIL.
+static mut IS_LOADED: bool = false;
+
+/// States that no stack uses and no greenlet refers to, for any thread: a state
+/// knows its greenlets and nothing of its thread. They are given back as soon as a
+/// function ends, so that there are never more than were in use at one time.
+static SPARE_STATES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
 
 /// Guarded by the GIL.
-static mut PRESENCE: Presence = Presence::Absent;
+static mut HAS_SPARE: bool = false;
 
-/// The same of threads that have ended, for the next that use greenlet: a state
-/// knows its greenlets and nothing of its thread.
-static SPARE_STATES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+fn spare_states() -> MutexGuard<'static, Vec<usize>> {
+    SPARE_STATES.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// What the engine keeps for each thread.
 #[derive(Default)]
 pub struct OfThread {
     /// The address of greenlet's word in this thread, once it was needed.
     word: Cell<*mut usize>,
-    /// States that no stack uses and no greenlet refers to.
-    spare_states: Cell<Vec<usize>>,
-    has_spare: Cell<bool>,
-}
-
-fn spare_states() -> MutexGuard<'static, Vec<usize>> {
-    SPARE_STATES.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl OfThread {
-    /// Takes what threads have left that have ended.
-    fn inherit(&self) {
-        let mut states = self.spare_states.take();
-        states.append(&mut spare_states());
-        self.has_spare.set(!states.is_empty());
-        self.spare_states.set(states);
-    }
-}
-
-impl Drop for OfThread {
-    fn drop(&mut self) {
-        spare_states().append(self.spare_states.get_mut());
-    }
 }
 
 /// What the engine keeps for each stack.
@@ -138,7 +114,7 @@ unsafe fn is_inside(state: usize) -> bool {
 #[inline(always)]
 fn word(runtime: &Runtime) -> *mut usize {
     // SAFETY: the GIL is held.
-    if unsafe { PRESENCE } == Presence::Absent {
+    if !unsafe { IS_LOADED } {
         return ptr::null_mut();
     }
     let word = runtime.greenlet.word.get();
@@ -152,23 +128,9 @@ fn word(runtime: &Runtime) -> *mut usize {
 #[cold]
 fn find_word(runtime: &Runtime) -> *mut usize {
     // SAFETY: the GIL is held.
-    unsafe {
-        if PRESENCE == Presence::Unknown {
-            return ptr::null_mut();
-        }
-        let found = find::word();
-        match found {
-            Some(word) => {
-                runtime.greenlet.word.set(word);
-                runtime.greenlet.inherit();
-                word
-            }
-            None => {
-                PRESENCE = Presence::Unknown;
-                ptr::null_mut()
-            }
-        }
-    }
+    let found = unsafe { find::word() }.unwrap_or(ptr::null_mut());
+    runtime.greenlet.word.set(found);
+    found
 }
 
 /// Called before a stack is entered.
@@ -203,7 +165,7 @@ pub unsafe fn leave(
         return ptr::null_mut();
     }
     // SAFETY: as above.
-    unsafe { leave_isolated(stack, runtime, thread, word) }
+    unsafe { leave_isolated(stack, thread, word) }
 }
 
 #[inline(always)]
@@ -225,7 +187,6 @@ unsafe fn enter_isolated(stack: *mut Activation, thread: *mut PyThreadState, wor
 #[inline(always)]
 unsafe fn leave_isolated(
     stack: *mut Activation,
-    runtime: &Runtime,
     thread: *mut PyThreadState,
     word: *mut usize,
 ) -> *mut PyObject {
@@ -237,16 +198,12 @@ unsafe fn leave_isolated(
         if this.state == NONE {
             return ptr::null_mut();
         }
-        leave_greenlets(stack, runtime, thread)
+        leave_greenlets(stack, thread)
     }
 }
 
 /// The rest of leaving a stack that has greenlets.
-unsafe fn leave_greenlets(
-    stack: *mut Activation,
-    runtime: &Runtime,
-    thread: *mut PyThreadState,
-) -> *mut PyObject {
+unsafe fn leave_greenlets(stack: *mut Activation, thread: *mut PyThreadState) -> *mut PyObject {
     // SAFETY: as for `enter`.
     unsafe {
         let this = &mut (*stack).greenlet;
@@ -265,7 +222,7 @@ unsafe fn leave_greenlets(
             *bottom = ffi::Py_XNewRef(this.driver_exception);
         }
         if Activation::has_ended(stack) {
-            retire(stack, runtime);
+            retire(stack);
         }
         dropped
     }
@@ -275,15 +232,13 @@ unsafe fn leave_greenlets(
 /// unless a greenlet refers to its main one: then the stack keeps it, and serves
 /// other functions with it.
 #[cold]
-unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
+unsafe fn retire(stack: *mut Activation) {
     // SAFETY: as for `enter`.
     unsafe {
         let this = &mut (*stack).greenlet;
         if is_unused(this.state) {
-            let mut spare = runtime.greenlet.spare_states.take();
-            spare.push(core::mem::replace(&mut this.state, NONE));
-            runtime.greenlet.has_spare.set(true);
-            runtime.greenlet.spare_states.set(spare);
+            spare_states().push(core::mem::replace(&mut this.state, NONE));
+            HAS_SPARE = true;
         }
     }
 }
@@ -294,27 +249,24 @@ unsafe fn retire(stack: *mut Activation, runtime: &Runtime) {
 ///
 /// The GIL is held, the activation is live and this thread's.
 #[inline(always)]
-pub unsafe fn begin(stack: *mut Activation, runtime: &Runtime) {
+pub unsafe fn begin(stack: *mut Activation) {
     // SAFETY: as above.
     unsafe {
-        // The first look for the word brings states of other threads.
-        let loaded = !word(runtime).is_null();
-        if loaded && runtime.greenlet.has_spare.get() && (*stack).greenlet.state == NONE {
-            reuse_state(stack, runtime);
+        if HAS_SPARE && (*stack).greenlet.state == NONE {
+            reuse_state(stack);
         }
     }
 }
 
 #[cold]
-unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
+unsafe fn reuse_state(stack: *mut Activation) {
     // SAFETY: as for `begin`.
     unsafe {
-        let mut spare = runtime.greenlet.spare_states.take();
+        let mut spare = spare_states();
         if let Some(state) = spare.pop() {
             (*stack).greenlet.state = state;
         }
-        runtime.greenlet.has_spare.set(!spare.is_empty());
-        runtime.greenlet.spare_states.set(spare);
+        HAS_SPARE = !spare.is_empty();
     }
 }
 
@@ -324,7 +276,7 @@ unsafe fn reuse_state(stack: *mut Activation, runtime: &Runtime) {
 pub fn is_active(runtime: &Runtime) -> bool {
     if carrier::is_chosen() {
         // SAFETY: the GIL is held, and the current stack is this thread's.
-        return unsafe { carrier::has_others(runtime.current.get()) };
+        return unsafe { carrier::has_others(carrier::here(runtime)) };
     }
     // Also where greenlet was loaded since the stack was entered.
     let word = word(runtime);
@@ -353,24 +305,30 @@ pub unsafe fn tidy() {
     unsafe { ffi::Py_XDECREF(api::current()) };
 }
 
-/// Refuses to start a function while greenlet can't be isolated.
+/// Refuses to run a function where greenlet is loaded and can't be isolated: its
+/// state of this thread is not found where that of another thread was.
 ///
 /// # Errors
 ///
 /// Null with `RuntimeError` set.
 #[inline(always)]
-pub fn check() -> Result<(), *mut PyObject> {
+pub fn check(runtime: &Runtime) -> Result<(), *mut PyObject> {
     // SAFETY: the GIL is held.
-    if unsafe { PRESENCE } == Presence::Unknown {
-        // SAFETY: as above.
-        return Err(unsafe {
-            raise(
-                ffi::PyExc_RuntimeError,
-                c"the extension greenlet is loaded, and verdigris could not find where it keeps its state of a thread; both in one process would crash. Use a release of greenlet from 2.0.2 on, or do not import it (SQLAlchemy's asyncio extension, Playwright's sync API and gevent do).",
-            )
-        });
+    if !unsafe { IS_LOADED } || !word(runtime).is_null() {
+        return Ok(());
     }
-    Ok(())
+    Err(refuse())
+}
+
+#[cold]
+fn refuse() -> *mut PyObject {
+    // SAFETY: the GIL is held.
+    unsafe {
+        raise(
+            ffi::PyExc_RuntimeError,
+            c"the extension greenlet is loaded, and verdigris could not find where it keeps its state of this thread; both would crash each other. Set VERDIGRIS_ENGINE=greenlet in the environment.",
+        )
+    }
 }
 
 /// `isolate_greenlet()`: called when greenlet is loaded. Returns whether it can be
@@ -381,13 +339,11 @@ pub unsafe extern "C" fn isolate(_module: *mut PyObject, _: *mut PyObject) -> *m
         if carrier::is_chosen() {
             return ffi::Py_NewRef(ffi::Py_True());
         }
-        if PRESENCE == Presence::Absent {
+        if !IS_LOADED {
             thread_state::stop_linking_frames();
             runtime::for_each_running(|stack| Activation::unlink_frames(stack));
-            if api::load() && find::word().is_some() {
-                PRESENCE = Presence::Isolated;
-            }
+            IS_LOADED = api::load() && find::word().is_some();
         }
-        ffi::PyBool_FromLong((PRESENCE == Presence::Isolated).into())
+        ffi::PyBool_FromLong(IS_LOADED.into())
     }
 }
