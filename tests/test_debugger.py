@@ -200,7 +200,9 @@ def test_a_session_at_the_prompt(debug: Debug, loop_name: str, way: str) -> None
     assert first == "'first'"
     *_callers, last = [line for line in where.splitlines() if "program.py(" in line]
     assert last.startswith("> ") and last.endswith(f"{function}()")
-    assert any(line.endswith("main()") for line in _callers) == SHOWS_CALLERS
+    # The coroutine of a task with a portal runs on the stack itself.
+    shows_main = SHOWS_CALLERS or "portal" in way
+    assert any(line.endswith("main()") for line in _callers) == shows_main
     assert f"{function}()" in next_line
     assert second == "'second'"
     assert doubled == "(42, 21)"
