@@ -44,7 +44,7 @@ pub unsafe fn exception_bottom(_thread: *mut PyThreadState) -> *mut *mut PyObjec
 ///
 /// `thread` is the current thread state.
 pub unsafe fn is_handling(_thread: *mut PyThreadState) -> c_int {
-    let running = Runtime::get().map_or(ptr::null_mut(), |runtime| runtime.current.get());
+    let running = Runtime::get().map_or(ptr::null_mut(), Runtime::here);
     // SAFETY: the GIL is held; the running function is live.
     unsafe {
         is_handling_in(if running.is_null() {
