@@ -194,6 +194,49 @@ def test_each_greenlet_has_its_context_and_its_handled_exception(python: Any) ->
     assert done.stdout == "right\n"
 
 
+def test_a_greenlet_that_ends_takes_no_context_of_the_driver_along(python: Any) -> None:
+    done = python(
+        """
+        import sys, threading
+        from greenlet import getcurrent, greenlet
+        from hand_driver import suspend
+        from verdigris import async_def, await_
+
+        def function():
+            child = greenlet(waits)
+            child.switch(getcurrent())
+            # It has run with the driver's context, and is killed.
+            del child
+            print(sys.getrefcount(context) - before)
+            await_(suspend())
+
+        def waits(parent):
+            await_(suspend())
+            parent.switch()
+
+        def thread():
+            # A new greenlet has no context yet, nor has one that it drives.
+            greenlet(coroutine.send).switch(None)
+            greenlet(outer).switch()
+
+        def outer():
+            global context, before
+            inner = async_def(lambda: await_(suspend()))
+            inner.send(None)
+            context = getcurrent().gr_context
+            before = sys.getrefcount(context)
+            coroutine.send(None)
+            print(sys.getrefcount(context) - before, getcurrent().gr_context is context)
+            coroutine.close()
+            inner.close()
+
+        coroutine = async_def(function)
+        thread()
+        """
+    )
+    assert done.stdout == "0\n0 True\n"
+
+
 @needs_native_stacks
 def test_threads_that_end_leave_no_state_behind(python: Any) -> None:
     done = python(

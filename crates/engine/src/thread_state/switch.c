@@ -269,7 +269,7 @@ leave_changed_context(PyThreadState *ts, vg_stack *s, const vg_driver *d)
         s->context = ts->context;
         s->context_outermost = outermost;
     }
-    ts->context = d->owns_context ? d->context : Py_XNewRef(d->context);
+    ts->context = d->context;
     ts->context_ver++;
 }
 
@@ -299,14 +299,13 @@ void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
     }
     /* Up to here code of others may have run (a collection). From here on none
      * does until all is switched. */
-    PyContext *dropped = NULL;
-    d->context = ts->context;
-    d->owns_context = 0;
+    PyObject *dropped = NULL;
+    d->context = Py_XNewRef(ts->context);
     if (s->context_outermost != NULL) {
-        dropped = vg_enter_open_context(ts, s);
+        dropped = (PyObject *)vg_enter_open_context(ts, s);
     }
     else if (s->context_of_greenlet != NULL) {
-        d->owns_context = 1;
+        dropped = ts->context; /* one of two: nothing ends yet */
         ts->context = s->context_of_greenlet;
         ts->context_ver++;
         s->context_of_greenlet = NULL;
@@ -416,8 +415,8 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     if (ts->context != d->context) {
         leave_changed_context(ts, s, d);
     }
-    else if (d->owns_context) {
-        Py_DECREF(d->context); /* the thread state has another reference */
+    else {
+        Py_XDECREF(d->context); /* the thread state has another reference */
     }
     s->datastack_chunk = ts->datastack_chunk;
     s->datastack_top = ts->datastack_top;
@@ -464,8 +463,8 @@ void vg_end(PyThreadState *ts, vg_stack *s, const vg_driver *d)
         leave_changed_context(ts, s, d); /* C code left a Context.run open */
         s->left = 1;
     }
-    else if (d->owns_context) {
-        Py_DECREF(d->context);
+    else {
+        Py_XDECREF(d->context);
     }
     give_back(ts, s, d);
     /* Leaving an except block restores "nothing is handled" as None, counted. */

@@ -129,8 +129,8 @@ typedef struct {
 /* What the driver gets back. */
 typedef struct {
     _PyErr_StackItem *exc_info;
+    /* Counted: a greenlet may take the thread state's reference, and end. */
     PyObject *context;
-    int owns_context; /* or the thread state does */
     PyObject *handled; /* carry.c: the bottom of the handled exceptions, borrowed */
     _PyStackChunk *datastack_chunk;
     PyObject **datastack_top;
