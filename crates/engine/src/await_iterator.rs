@@ -11,8 +11,8 @@ use pyo3::ffi::{self, PyObject};
 
 use crate::tables::{self, Table, method, slot};
 
-/// How coroutines of one type are stepped.
-pub struct Stepped {
+/// The functions that step coroutines of one type.
+pub struct Driven {
     pub next: ffi::iternextfunc,
     pub send: ffi::PyCFunction,
     pub throw: ffi::PyCFunctionFast,
@@ -23,7 +23,7 @@ pub struct Stepped {
 struct AwaitIterator {
     ob_base: PyObject,
     coroutine: *mut PyObject,
-    by: &'static Stepped,
+    by: &'static Driven,
 }
 
 static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
@@ -33,7 +33,7 @@ static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
 /// # Safety
 ///
 /// The GIL is held; `coroutine` is live and of the type that `by` steps.
-pub unsafe fn new(coroutine: *mut PyObject, by: &'static Stepped) -> *mut PyObject {
+pub unsafe fn new(coroutine: *mut PyObject, by: &'static Driven) -> *mut PyObject {
     // SAFETY: TYPE is made with the module; the object is complete when tracked.
     unsafe {
         let this: *mut AwaitIterator = ffi::PyObject_GC_New(TYPE);
@@ -47,7 +47,7 @@ pub unsafe fn new(coroutine: *mut PyObject, by: &'static Stepped) -> *mut PyObje
 }
 
 /// The coroutine behind an iterator, borrowed, and how it is stepped.
-unsafe fn coroutine_of(this: *mut PyObject) -> (*mut PyObject, &'static Stepped) {
+unsafe fn coroutine_of(this: *mut PyObject) -> (*mut PyObject, &'static Driven) {
     // SAFETY: called with a live object of the type, which always has both.
     unsafe {
         let this: *mut AwaitIterator = this.cast();

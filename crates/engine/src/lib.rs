@@ -4,11 +4,13 @@
 //! - [`coroutine`]: what `async_def` returns, a coroutine in every respect;
 //! - [`portal`]: a coroutine whose steps run on such stacks, so that any task can
 //!   wait from synchronous code; [`task_field`] puts it into a running task;
+//! - [`protocol`]: the slots and methods that both have in common;
 //! - [`await_`]: waiting from synchronous code;
 //! - [`activation`]: one function on one stack, from start to end;
 //! - [`runtime`]: what is kept for each thread;
 //! - [`thread_state`]: `CPython`'s thread state around a switch, in C;
-//! - [`greenlet`]: living with the extension of that name;
+//! - [`greenlet`]: living with the extension of that name, and the second engine on
+//!   it;
 //! - [`eager`], [`no_context`], [`errors`]: the cases that are refused, and how.
 
 mod activation;
@@ -20,6 +22,7 @@ mod errors;
 mod greenlet;
 mod no_context;
 mod portal;
+mod protocol;
 mod runtime;
 mod tables;
 mod task_field;

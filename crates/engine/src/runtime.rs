@@ -42,7 +42,7 @@ pub struct Runtime {
     pub greenlet: greenlet::OfThread,
     pub carried: carrier::OfThread,
     /// The function whose native stack this thread runs on, or null on its own
-    /// stack. Ask [`Runtime::here`].
+    /// stack, and always where greenlets carry functions. Ask [`Runtime::here`].
     pub current: Cell<*mut Activation>,
     /// Never reused, unlike the address of a thread or of its stacks.
     pub id: u64,
@@ -273,11 +273,12 @@ impl Runtime {
     /// The function that runs here, whose stack a wait would suspend; or null.
     #[inline(always)]
     pub fn here(&self) -> *mut Activation {
-        if carrier::is_chosen() {
+        let stack = self.current.get();
+        if stack.is_null() && carrier::is_chosen() {
             // SAFETY: the GIL is held.
             return unsafe { carrier::here(self) };
         }
-        self.current.get()
+        stack
     }
 
     /// A stack to make an activation on.

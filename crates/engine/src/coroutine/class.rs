@@ -6,7 +6,8 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::{GreenCoroutine, collection, inspection, protocol};
+use super::{GreenCoroutine, collection, inspection, stepping};
+use crate::protocol;
 use crate::tables::{self, Table, slot};
 
 static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
@@ -46,9 +47,15 @@ static MEMBERS: Table<[ffi::PyMemberDef; 2]> = Table([
 pub unsafe fn make_type() -> *mut PyObject {
     let mut slots = [
         slot(ffi::Py_tp_doc, DOC.as_ptr() as *mut c_void),
-        slot(ffi::Py_am_send, protocol::am_send as *mut c_void),
-        slot(ffi::Py_am_await, protocol::am_await as *mut c_void),
-        slot(ffi::Py_tp_iternext, protocol::tp_iternext as *mut c_void),
+        slot(
+            ffi::Py_am_send,
+            protocol::am_send::<GreenCoroutine> as *mut c_void,
+        ),
+        slot(ffi::Py_am_await, stepping::am_await as *mut c_void),
+        slot(
+            ffi::Py_tp_iternext,
+            protocol::tp_iternext::<GreenCoroutine> as *mut c_void,
+        ),
         slot(ffi::Py_tp_repr, inspection::tp_repr as *mut c_void),
         slot(ffi::Py_tp_finalize, collection::tp_finalize as *mut c_void),
         slot(ffi::Py_tp_traverse, collection::tp_traverse as *mut c_void),
@@ -56,7 +63,7 @@ pub unsafe fn make_type() -> *mut PyObject {
         slot(ffi::Py_tp_dealloc, collection::tp_dealloc as *mut c_void),
         slot(
             ffi::Py_tp_methods,
-            protocol::METHODS.0.as_ptr() as *mut c_void,
+            stepping::METHODS.0.as_ptr() as *mut c_void,
         ),
         slot(
             ffi::Py_tp_getset,

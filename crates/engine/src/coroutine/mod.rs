@@ -9,8 +9,8 @@ mod class;
 mod collection;
 mod creation;
 mod inspection;
-mod protocol;
 mod spare;
+mod stepping;
 
 use core::ptr;
 
@@ -21,11 +21,11 @@ use crate::eager;
 use crate::errors::{self, raise};
 use crate::greenlet::{self, carrier};
 use crate::portal::Portal;
+use crate::protocol;
 use crate::runtime::{self, Runtime};
 
 pub use class::make_type;
 pub use creation::async_def;
-pub use protocol::method_result;
 
 /// Arguments up to this many lie in the object itself.
 const INLINE_ARGS: usize = 4;
@@ -370,25 +370,7 @@ impl GreenCoroutine {
                     if exit.is_null() {
                         return false;
                     }
-                    match Self::throw(this, exit) {
-                        Outcome::Yielded(value) => {
-                            ffi::Py_DECREF(value);
-                            raise(ffi::PyExc_RuntimeError, c"coroutine ignored GeneratorExit");
-                            false
-                        }
-                        Outcome::Ended(result) if !result.is_null() => {
-                            ffi::Py_DECREF(result);
-                            true
-                        }
-                        Outcome::Ended(_) => {
-                            let expected =
-                                ffi::PyErr_ExceptionMatches(ffi::PyExc_GeneratorExit) != 0;
-                            if expected {
-                                ffi::PyErr_Clear();
-                            }
-                            expected
-                        }
-                    }
+                    protocol::is_closed_by(Self::throw(this, exit))
                 }
             }
         }

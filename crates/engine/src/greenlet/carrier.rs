@@ -136,6 +136,7 @@ pub unsafe extern "C" fn choose(_module: *mut PyObject, _: *mut PyObject) -> *mu
             thread_state::stop_linking_frames();
             thread_state::carry_with(api().get_current);
             CHOSEN = true;
+            super::IS_MET = true;
         }
         ffi::Py_NewRef(ffi::Py_None())
     }

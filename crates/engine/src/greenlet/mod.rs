@@ -40,6 +40,9 @@ const NONE: usize = 1;
 /// Whether greenlet is loaded beside native stacks. Guarded by the GIL.
 static mut IS_LOADED: bool = false;
 
+/// The same, or it carries the functions.
+static mut IS_MET: bool = false;
+
 /// States that no stack uses and no greenlet refers to, for any thread: a state
 /// knows its greenlets and nothing of its thread. They are given back as soon as a
 /// function ends, so that there are never more than were in use at one time.
@@ -274,6 +277,10 @@ unsafe fn reuse_state(stack: *mut Activation) {
 /// hold need not stay where it is.
 #[inline(always)]
 pub fn is_active(runtime: &Runtime) -> bool {
+    // SAFETY: the GIL is held.
+    if !unsafe { IS_MET } {
+        return false;
+    }
     if carrier::is_chosen() {
         // SAFETY: the GIL is held, and the current stack is this thread's.
         return unsafe { carrier::has_others(carrier::here(runtime)) };
@@ -343,6 +350,7 @@ pub unsafe extern "C" fn isolate(_module: *mut PyObject, _: *mut PyObject) -> *m
             thread_state::stop_linking_frames();
             runtime::for_each_running(|stack| Activation::unlink_frames(stack));
             IS_LOADED = api::load() && find::word().is_some();
+            IS_MET = IS_LOADED;
         }
         ffi::PyBool_FromLong(IS_LOADED.into())
     }

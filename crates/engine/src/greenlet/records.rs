@@ -19,7 +19,8 @@ use crate::runtime::Runtime;
 pub unsafe fn keep(stack: *mut Activation, record: &AwaitRecord) -> *const AwaitRecord {
     // SAFETY: as above.
     unsafe {
-        let moves = carrier::is_chosen() || Runtime::get().is_some_and(super::is_active);
+        let moves =
+            super::IS_MET && (carrier::is_chosen() || Runtime::get().is_some_and(super::is_active));
         let kept: *const AwaitRecord = if moves {
             Box::into_raw(Box::new(AwaitRecord { ..*record }))
         } else {

@@ -6,8 +6,9 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::{Portal, inspection, protocol};
+use super::{Portal, inspection, stepping};
 use crate::coroutine::GreenCoroutine;
+use crate::protocol;
 use crate::tables::{self, Table, slot};
 
 static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
@@ -138,16 +139,19 @@ static MEMBERS: Table<[ffi::PyMemberDef; 4]> = Table([
 pub unsafe fn make_type() -> *mut PyObject {
     let mut slots = [
         slot(ffi::Py_tp_doc, DOC.as_ptr() as *mut c_void),
-        slot(ffi::Py_am_send, protocol::am_send as *mut c_void),
-        slot(ffi::Py_am_await, protocol::am_await as *mut c_void),
-        slot(ffi::Py_tp_iternext, protocol::tp_iternext as *mut c_void),
+        slot(ffi::Py_am_send, protocol::am_send::<Portal> as *mut c_void),
+        slot(ffi::Py_am_await, stepping::am_await as *mut c_void),
+        slot(
+            ffi::Py_tp_iternext,
+            protocol::tp_iternext::<Portal> as *mut c_void,
+        ),
         slot(ffi::Py_tp_getattro, inspection::tp_getattro as *mut c_void),
         slot(ffi::Py_tp_repr, inspection::tp_repr as *mut c_void),
         slot(ffi::Py_tp_traverse, tp_traverse as *mut c_void),
         slot(ffi::Py_tp_dealloc, tp_dealloc as *mut c_void),
         slot(
             ffi::Py_tp_methods,
-            protocol::METHODS.0.as_ptr() as *mut c_void,
+            stepping::METHODS.0.as_ptr() as *mut c_void,
         ),
         slot(
             ffi::Py_tp_getset,

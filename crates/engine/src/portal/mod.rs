@@ -19,7 +19,7 @@
 
 mod class;
 mod inspection;
-mod protocol;
+mod stepping;
 
 use core::ptr;
 
@@ -30,6 +30,7 @@ use crate::coroutine::{GreenCoroutine, State, Work};
 use crate::eager;
 use crate::errors::{self, raise};
 use crate::greenlet::{self, carrier};
+use crate::protocol;
 use crate::runtime::Runtime;
 
 pub use class::{make_type, new};
@@ -221,24 +222,7 @@ impl Portal {
                 ffi::Py_DECREF(exit);
                 outcome
             };
-            match outcome {
-                Outcome::Yielded(value) => {
-                    ffi::Py_DECREF(value);
-                    raise(ffi::PyExc_RuntimeError, c"coroutine ignored GeneratorExit");
-                    false
-                }
-                Outcome::Ended(result) if !result.is_null() => {
-                    ffi::Py_DECREF(result);
-                    true
-                }
-                Outcome::Ended(_) => {
-                    let expected = ffi::PyErr_ExceptionMatches(ffi::PyExc_GeneratorExit) != 0;
-                    if expected {
-                        ffi::PyErr_Clear();
-                    }
-                    expected
-                }
-            }
+            protocol::is_closed_by(outcome)
         }
     }
 }
