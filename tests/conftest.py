@@ -35,8 +35,14 @@ needs_native_stacks = pytest.mark.skipif(
     not ON_NATIVE_STACKS, reason="of native stacks only; greenlets carry functions here"
 )
 
+# What the portable build of the engine leaves out (docs/design/engine.md).
+needs_thread_state = pytest.mark.skipif(
+    not _engine.knows_thread_state,
+    reason="needs a build that knows the interpreter's thread state",
+)
+
 # Frames of greenlets can't be linked to those of their driver there.
-SHOWS_CALLERS = ON_NATIVE_STACKS or sys.version_info < (3, 12)
+SHOWS_CALLERS = ON_NATIVE_STACKS or (_engine.knows_thread_state and sys.version_info < (3, 12))
 needs_callers = pytest.mark.skipif(
     not SHOWS_CALLERS, reason="f_back ends at the base where greenlet is loaded, from 3.12 on"
 )

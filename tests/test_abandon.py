@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from conftest import needs_thread_state
 from hand_driver import suspend
 
 from verdigris import _engine, async_def, await_
@@ -136,6 +137,7 @@ def test_unwinding_may_wait_on_what_never_suspends() -> None:
     assert steps == ["at once"]
 
 
+@needs_thread_state
 def test_a_cycle_through_its_own_locals_is_collected() -> None:
     refs: list[weakref.ref[Any]] = []
     steps: list[str] = []
@@ -206,6 +208,7 @@ since_3_14 = pytest.mark.skipif(
 )
 
 
+@needs_thread_state
 @pytest.mark.parametrize(
     "body",
     [
@@ -310,6 +313,7 @@ def test_suspended_objects_show_in_referents() -> None:
     coro.close()
 
 
+@needs_thread_state
 def test_collected_while_another_function_runs() -> None:
     """The collector may find a cycle while it runs on some other green stack."""
     steps: list[str] = []

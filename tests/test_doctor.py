@@ -8,6 +8,7 @@ from importlib import metadata
 from typing import Any
 
 import pytest
+from conftest import needs_thread_state
 
 import verdigris
 
@@ -40,6 +41,7 @@ def installed(distribution: str) -> str | None:
         return None
 
 
+@needs_thread_state
 def test_the_report_names_what_is_here(python: Any) -> None:
     done = python("-m", "verdigris", "doctor", env=DEFAULT)
     said = report(done)
@@ -59,6 +61,7 @@ def test_the_report_names_what_is_here(python: Any) -> None:
     assert "a function waits on asyncio: right, on the engine native" in said["self-test"]
 
 
+@needs_thread_state
 @needs_greenlet
 def test_greenlet_is_isolated(python: Any) -> None:
     said = report(python("-m", "verdigris", "doctor", env=DEFAULT))
@@ -76,6 +79,7 @@ def test_the_engine_on_greenlets(python: Any) -> None:
     assert said["self-test"].count(": right, on the engine greenlet") == 2
 
 
+@needs_thread_state
 @needs_greenlet
 def test_greenlet_can_not_be_isolated(python: Any, unfindable_greenlet: dict[str, str]) -> None:
     done = python("-m", "verdigris", "doctor", env=unfindable_greenlet)
@@ -87,6 +91,7 @@ def test_greenlet_can_not_be_isolated(python: Any, unfindable_greenlet: dict[str
     assert "a greenlet in a function waits: right, on the engine greenlet" in said["self-test"]
 
 
+@needs_thread_state
 @needs_greenlet
 def test_greenlet_is_refused(python: Any, unfindable_greenlet: dict[str, str]) -> None:
     env = {**unfindable_greenlet, "VERDIGRIS_ENGINE": "native"}
@@ -102,6 +107,7 @@ def test_greenlet_is_refused(python: Any, unfindable_greenlet: dict[str, str]) -
     assert said["self-test"] == "a function waits on asyncio: right, on the engine native"
 
 
+@needs_thread_state
 def test_without_greenlet(python: Any) -> None:
     done = python(
         """
@@ -117,6 +123,7 @@ def test_without_greenlet(python: Any) -> None:
     assert said["self-test"] == "a function waits on asyncio: right, on the engine native"
 
 
+@needs_thread_state
 def test_greenlet_is_broken(python: Any, tmp_path: Any) -> None:
     (tmp_path / "greenlet.py").write_text("raise ImportError('a library is missing')")
     done = python(

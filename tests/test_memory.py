@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import needs_native_stacks
+from conftest import needs_native_stacks, needs_thread_state
 from hand_driver import finish, suspend, value
 
 from verdigris import NoAwaitContext, _engine, async_def, await_
@@ -241,7 +241,7 @@ def stop_iteration() -> None:
         closed,
         closed_before_the_start,
         dropped,
-        dropped_in_a_cycle,
+        pytest.param(dropped_in_a_cycle, marks=needs_thread_state),
         while_handling,
         nested,
         refused_outside,

@@ -25,7 +25,7 @@ from types import FrameType
 from typing import Any
 
 import pytest
-from conftest import needs_callers
+from conftest import needs_callers, needs_thread_state
 from hand_driver import finish, suspend, value
 
 import verdigris
@@ -1936,7 +1936,9 @@ class Thing:
     """Something to hold a weak reference to."""
 
 
-@pytest.mark.parametrize("where", ["natively", "in sync code"])
+@pytest.mark.parametrize(
+    "where", ["natively", pytest.param("in sync code", marks=needs_thread_state)]
+)
 def test_a_task_in_a_cycle_is_collected(where: str) -> None:
     """Nobody holds the future it waits for, so nobody can ever wake it."""
     loop = asyncio.new_event_loop()
@@ -2028,6 +2030,7 @@ def test_abandoned_with_portal_run_is_unwound() -> None:
     assert steps == ["finally"]
 
 
+@needs_thread_state
 def test_a_portal_in_a_cycle_with_its_own_coroutine_is_collected() -> None:
     refs: list[weakref.ref[Any]] = []
 

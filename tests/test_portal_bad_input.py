@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from conftest import needs_native_stacks
+from conftest import needs_native_stacks, needs_thread_state
 from hand_driver import finish, suspend, value
 
 from verdigris import (
@@ -1093,7 +1093,9 @@ UNWOUND = {
 
 
 @pytest.mark.parametrize("case", ["loop_closed", "loop_closed_by_the_garbage_collector"])
-@pytest.mark.parametrize("which", UNWOUND)
+@pytest.mark.parametrize(
+    "which", ["natively", pytest.param("in_sync_code", marks=needs_thread_state)]
+)
 def test_the_loop_is_closed_while_a_portal_task_waits(python: Any, case: str, which: str) -> None:
     lines = python("portals.py", case, which).stdout.split("\n")[:-1]
     if case == "loop_closed":

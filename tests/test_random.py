@@ -229,7 +229,9 @@ def drive(make: Any, seed: int, trees: list[list[Step]]) -> list[Log]:
         answer = rng.randrange(100) if n in started else None
         started.add(n)
         thrown_into = action == "throw"
-        under_handler = rng.random() < 0.3
+        # Without knowledge of the thread state a function that handles an exception itself goes
+        # back, when it has done so, to what its driver handled when that began.
+        under_handler = rng.random() < 0.3 if _engine.knows_thread_state else n % 3 == 0
         try:
             if action == "drop":
                 # It is unwound in its context, as all its steps were.

@@ -6,6 +6,7 @@ import importlib.util
 from typing import Any
 
 import pytest
+from conftest import needs_thread_state
 
 needs_greenlet = pytest.mark.skipif(
     importlib.util.find_spec("greenlet") is None, reason="greenlet is not installed"
@@ -53,6 +54,7 @@ def refused():
 """
 
 
+@needs_thread_state
 @needs_greenlet
 def test_greenlet_is_isolated_where_it_can_be(python: Any) -> None:
     program = """
@@ -68,7 +70,7 @@ plain()
 
 
 @needs_greenlet
-@pytest.mark.parametrize("wanted", ["native", "greenlet"])
+@pytest.mark.parametrize("wanted", [pytest.param("native", marks=needs_thread_state), "greenlet"])
 def test_the_environment_chooses(python: Any, wanted: str) -> None:
     python(
         HELPERS
@@ -114,6 +116,7 @@ plain(), nested()
     )
 
 
+@needs_thread_state
 @needs_greenlet
 def test_unfindable_and_imported_while_nothing_waits(
     python: Any, unfindable_greenlet: dict[str, str]
@@ -163,6 +166,7 @@ asyncio.run(main())
     )
 
 
+@needs_thread_state
 @needs_greenlet
 def test_unfindable_and_imported_while_a_function_waits(
     python: Any, unfindable_greenlet: dict[str, str]
@@ -190,6 +194,7 @@ plain(), nested()
     )
 
 
+@needs_thread_state
 @needs_greenlet
 def test_unfindable_and_imported_while_a_function_waits_in_another_thread(
     python: Any, unfindable_greenlet: dict[str, str]
@@ -223,6 +228,7 @@ plain(), nested()
     )
 
 
+@needs_thread_state
 @needs_greenlet
 def test_unfindable_and_imported_by_a_function(
     python: Any, unfindable_greenlet: dict[str, str]
@@ -241,6 +247,7 @@ assert asyncio.run(gather(imports)) == list(range(20))
     )
 
 
+@needs_thread_state
 @needs_greenlet
 def test_unfindable_in_another_thread_only(
     python: Any, unfindable_greenlet: dict[str, str]
@@ -284,6 +291,7 @@ plain(), nested()
     )
 
 
+@needs_thread_state
 @needs_greenlet
 def test_unfindable_where_native_stacks_are_asked_for(
     python: Any, unfindable_greenlet: dict[str, str]
@@ -306,6 +314,7 @@ for _ in range(2):
     assert last.startswith("ImportError: ") and "Unset VERDIGRIS_ENGINE" in last
 
 
+@needs_thread_state
 @needs_greenlet
 def test_it_would_crash_unless_greenlet_were_met(python: Any) -> None:
     """What all this is for. Also the reason to believe the doctor's self-test."""

@@ -2,18 +2,40 @@
 //!
 //! `PyO3` says which interpreter that is; the interpreter says where its
 //! headers are. Debug builds keep `pyconfig.h` apart, hence two directories.
+//!
+//! Where the thread state of that interpreter is not known, the shim is another
+//! one, and functions run on greenlets. `VERDIGRIS_THREAD_STATE=unknown` has any
+//! interpreter built for like that, which is how it is tested.
 
 use std::process::Command;
 
-const SHIM: [&str; 4] = [
+/// The minor versions of `CPython` 3 that `switch.h` was written for.
+const KNOWN: core::ops::RangeInclusive<u8> = 11..=15;
+
+const SHIM: [&str; 5] = [
+    "src/thread_state/shared.c",
     "src/thread_state/switch.c",
     "src/thread_state/carry.c",
     "src/thread_state/frames.c",
     "src/thread_state/instrumentation.c",
 ];
 
+const PORTABLE_SHIM: [&str; 2] = ["src/thread_state/shared.c", "src/thread_state/portable.c"];
+
+const VARIABLE: &str = "VERDIGRIS_THREAD_STATE";
+
+fn is_known(major: u8, minor: u8) -> bool {
+    println!("cargo::rerun-if-env-changed={VARIABLE}");
+    match std::env::var(VARIABLE).as_deref() {
+        Ok("unknown") => return false,
+        Ok("") | Err(_) => {}
+        Ok(other) => panic!("{VARIABLE} is '{other}', and must be 'unknown' or not be set"),
+    }
+    major == 3 && KNOWN.contains(&minor)
+}
+
 fn main() {
-    for file in SHIM {
+    for file in SHIM.iter().chain(&PORTABLE_SHIM) {
         println!("cargo::rerun-if-changed={file}");
     }
     println!("cargo::rerun-if-changed=src/thread_state/switch.h");
@@ -36,8 +58,14 @@ fn main() {
         String::from_utf8_lossy(&printed.stderr)
     );
     let mut shim = cc::Build::new();
-    shim.files(SHIM)
-        .std("c11")
+    println!("cargo::rustc-check-cfg=cfg(known_thread_state)");
+    if is_known(config.version().major, config.version().minor) {
+        println!("cargo::rustc-cfg=known_thread_state");
+        shim.files(SHIM);
+    } else {
+        shim.files(PORTABLE_SHIM);
+    }
+    shim.std("c11")
         .opt_level(2)
         .warnings(true)
         .extra_warnings(true);

@@ -1,40 +1,37 @@
 """Which interpreters the engine may be loaded into.
 
-The engine saves and restores private fields of CPython's thread state. Their set and their meaning
-change with every minor version, so a version is either known or refused. This module imports
-nothing but `sys` before that is settled: it must work, and say what is wrong, on interpreters that
-nothing else here supports.
+Native stacks save and restore private fields of CPython's thread state. Their set and their meaning
+change with every minor version. A newer CPython than this package knows is built for without that
+knowledge, and functions run on greenlets (`_which_engine`). Anything else is refused. This module
+imports nothing but `sys` before that is settled: it must work, and say what is wrong, on
+interpreters that nothing else here supports.
 """
 
 import sys
 
 OLDEST = (3, 11)
+#: The newest whose thread state is known.
 NEWEST = (3, 15)
 
 
 def check() -> None:
-    """Refuses an interpreter that the engine does not know.
+    """Refuses an interpreter that no engine works in.
 
     Raises:
-        ImportError: The interpreter is not CPython, its version is not known, it is a
-            free-threaded build, or a sub-interpreter. The text names which, and what to use
-            instead.
+        ImportError: The interpreter is not CPython, it is too old, a free-threaded build, or a
+            sub-interpreter. The text names which, and what to use instead.
     """
-    supported = "{}.{} to {}.{}".format(*OLDEST, *NEWEST)
+    supported = "{}.{}".format(*OLDEST)
     if sys.implementation.name != "cpython":
         raise ImportError(
             f"verdigris switches stacks inside CPython, and this interpreter is "
-            f"{sys.implementation.name}. Run the program on CPython {supported}."
+            f"{sys.implementation.name}. Run the program on CPython {supported} or newer."
         )
     version = "{}.{}".format(*sys.version_info[:2])
     if sys.version_info[:2] < OLDEST:
         raise ImportError(
-            f"verdigris needs CPython {supported}, and this is {version}. Use a newer CPython."
-        )
-    if sys.version_info[:2] > NEWEST:
-        raise ImportError(
-            f"verdigris knows the thread state of CPython {supported}, and this is {version}. "
-            f"Look for a newer verdigris, or use CPython {NEWEST[0]}.{NEWEST[1]}."
+            f"verdigris needs CPython {supported} or newer, and this is {version}. "
+            "Use a newer CPython."
         )
     # The build is asked, not `sys._is_gil_enabled()`: the thread state of a free-threaded build
     # has another layout even while its GIL is on.

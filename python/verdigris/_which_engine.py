@@ -1,8 +1,8 @@
 """Which engine carries functions that wait: native stacks, or greenlets.
 
-Native stacks, as a rule. Greenlets do where greenlet is loaded and can't be told about native
-stacks, or where `VERDIGRIS_ENGINE` asks for them. The choice is the process's, and made before the
-first function: there are never both.
+Native stacks, as a rule. Greenlets do where the interpreter's thread state is not known, where
+greenlet is loaded and can't be told about native stacks, or where `VERDIGRIS_ENGINE` asks for them.
+The choice is the process's, and made before the first function: there are never both.
 """
 
 import atexit
@@ -11,6 +11,7 @@ import sys
 from typing import Any, Literal
 
 from verdigris import _engine
+from verdigris._interpreter import NEWEST, OLDEST
 from verdigris._when_imported import when_imported
 
 VARIABLE = "VERDIGRIS_ENGINE"
@@ -38,7 +39,18 @@ def choose() -> None:
         )
     if wanted:
         reason = f"{VARIABLE}={wanted}"
-    if wanted == _GREENLET:
+    if not _engine.knows_thread_state:
+        unknown = "the thread state of CPython {}.{} is not known to this build".format(
+            *sys.version_info[:2]
+        )
+        if wanted == _NATIVE:
+            raise ImportError(
+                f"{reason}, and {unknown} of verdigris, which native stacks need. Unset {VARIABLE} "
+                "to have functions run on greenlets, look for a newer verdigris, or use CPython "
+                "{}.{} to {}.{}.".format(*OLDEST, *NEWEST)
+            )
+        _use_greenlet(reason if wanted else unknown)
+    elif wanted == _GREENLET:
         _use_greenlet(reason)
     else:
         when_imported(_EXTENSION, _meet_greenlet)

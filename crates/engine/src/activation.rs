@@ -159,6 +159,16 @@ pub unsafe fn start(
         // SAFETY: by contract.
         return unsafe { carrier::start(runtime, thread, coroutine, bound) };
     }
+    if !thread_state::IS_KNOWN {
+        // The package has chosen greenlets, unless somebody goes past it.
+        // SAFETY: the GIL is held.
+        return Err(unsafe {
+            errors::raise(
+                ffi::PyExc_RuntimeError,
+                c"this build of verdigris does not know the thread state of this CPython, and so functions run on greenlets only; import verdigris, which chooses them",
+            )
+        });
+    }
     let resting = if bound.is_null() {
         runtime.take_resting()
     } else {

@@ -10,7 +10,8 @@
 //! are compared at every switch. In 3.12 and 3.13 asking asyncio would cost
 //! 18 ns, twice a step; but asyncio keeps a set of the tasks that are in such a
 //! step, which is nearly always empty, and only when it is not are tasks
-//! compared. 3.11 has no eager tasks.
+//! compared. 3.11 has no eager tasks. Where the thread state is not known neither
+//! is asyncio's set, and asyncio is asked: greenlets cost more than that.
 
 use pyo3::ffi::{self, PyThreadState};
 
@@ -49,7 +50,7 @@ pub unsafe fn is_foreign_step(stack: *mut Activation) -> bool {
     }
 }
 
-#[cfg(Py_3_14)]
+#[cfg(all(Py_3_14, known_thread_state))]
 use crate::thread_state::running_task as current_task;
 
 #[cfg(not(Py_3_12))]
@@ -58,10 +59,13 @@ unsafe fn current_task(_thread: *mut PyThreadState) -> *mut pyo3::ffi::PyObject 
     core::ptr::null_mut()
 }
 
-#[cfg(all(Py_3_12, not(Py_3_14)))]
+#[cfg(all(Py_3_12, not(Py_3_14), known_thread_state))]
 use by_set::current_task;
 
-#[cfg(all(Py_3_12, not(Py_3_14)))]
+#[cfg(all(Py_3_12, not(known_thread_state)))]
+use by_asking::current_task;
+
+#[cfg(all(Py_3_12, not(Py_3_14), known_thread_state))]
 mod by_set {
     use core::ptr;
 
@@ -127,6 +131,69 @@ mod by_set {
                 ffi::PyErr_Clear();
             }
             if eager == 1 { task } else { ptr::null_mut() }
+        }
+    }
+}
+
+#[cfg(all(Py_3_12, not(known_thread_state)))]
+mod by_asking {
+    use core::ptr;
+
+    use pyo3::ffi::{self, PyObject, PyThreadState};
+
+    /// `asyncio.events._get_running_loop` and `asyncio.current_task`, of the extension
+    /// that has both.
+    static mut FUNCTIONS: [*mut PyObject; 2] = [ptr::null_mut(); 2];
+
+    /// The current task of the loop that runs, borrowed from that, or null.
+    pub unsafe fn current_task(_thread: *mut PyThreadState) -> *mut PyObject {
+        // SAFETY: the GIL is held; the functions, once found, are never dropped.
+        unsafe {
+            if FUNCTIONS[0].is_null() && !find() {
+                return ptr::null_mut();
+            }
+            let [get_running_loop, get_current_task] = FUNCTIONS;
+            let running = ffi::PyObject_CallNoArgs(get_running_loop);
+            let mut task = ptr::null_mut();
+            // Without a loop the other function would raise an error.
+            if !running.is_null() && running != ffi::Py_None() {
+                task = ffi::PyObject_CallOneArg(get_current_task, running);
+            }
+            ffi::Py_XDECREF(running);
+            if task.is_null() {
+                ffi::PyErr_Clear();
+                return task;
+            }
+            // The loop holds its current task for the time of the step.
+            ffi::Py_DECREF(task);
+            if task == ffi::Py_None() {
+                return ptr::null_mut();
+            }
+            task
+        }
+    }
+
+    /// Never imports asyncio, leaves no exception.
+    #[cold]
+    unsafe fn find() -> bool {
+        // SAFETY: the GIL is held.
+        unsafe {
+            let modules = ffi::PyImport_GetModuleDict();
+            let module = ffi::PyDict_GetItemString(modules, c"_asyncio".as_ptr());
+            if module.is_null() {
+                return false;
+            }
+            let found = [c"_get_running_loop", c"current_task"]
+                .map(|name| ffi::PyObject_GetAttrString(module, name.as_ptr()));
+            if found.iter().any(|function| function.is_null()) {
+                ffi::PyErr_Clear();
+                for function in found {
+                    ffi::Py_XDECREF(function);
+                }
+                return false;
+            }
+            FUNCTIONS = found;
+            true
         }
     }
 }

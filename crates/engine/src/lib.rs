@@ -61,6 +61,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
         }
     }
     module.add_function(wrap_pyfunction!(stats, module)?)?;
+    module.add("knows_thread_state", thread_state::IS_KNOWN)?;
     // PyO3 lists what was added through it, which is not all there is.
     module.delattr("__all__")
 }

@@ -134,6 +134,7 @@ pub unsafe extern "C" fn choose(_module: *mut PyObject, _: *mut PyObject) -> *mu
                 );
             }
             thread_state::stop_linking_frames();
+            thread_state::carry_with(api().get_current);
             CHOSEN = true;
             super::IS_MET = true;
         }
@@ -440,6 +441,7 @@ pub unsafe fn resume(
         end_step(this, runtime);
         if (*carrier).coming.replace(false) {
             // It could not be switched to, and an exception says why.
+            thread_state::carry_back((*this).state());
             if !result.is_null() {
                 ffi::Py_DECREF(result);
                 raise(
@@ -452,6 +454,7 @@ pub unsafe fn resume(
             return Outcome::Ended(ptr::null_mut());
         }
         (*carrier).going.set(false);
+        thread_state::carry_back((*this).state());
         forget(result);
         let outgoing = (*this).outgoing();
         if !Activation::has_ended(this) {
@@ -490,6 +493,7 @@ unsafe fn give_up(this: *mut Activation, runtime: &Runtime) -> Outcome {
     unsafe {
         end_step(this, runtime);
         thread_state::carry_let_go((*this).state());
+        thread_state::carry_back((*this).state());
         GreenCoroutine::tear((*this).coroutine);
         (*this).forget_coroutine();
         leak(true);

@@ -1,13 +1,28 @@
 //! `CPython`'s thread state, as far as a switch of stacks must know it.
 //!
-//! The knowledge is in `switch.h`, `switch.c`, `frames.c` and
+//! The knowledge is in `switch.h`, `switch.c`, `carry.c`, `frames.c` and
 //! `instrumentation.c`, compiled against the headers of the interpreter; this
-//! file only declares it to Rust.
+//! file only declares it to Rust. `portable.c` takes their place where the thread
+//! state is not known.
+
+#[cfg(known_thread_state)]
+mod known;
+#[cfg(not(known_thread_state))]
+mod portable;
 
 use core::ffi::c_int;
-use pyo3::ffi::{PyFunction_Check, PyObject, PyThreadState, visitproc};
+use pyo3::ffi::{PyObject, PyThreadState, visitproc};
 
 use crate::activation::AwaitRecord;
+
+#[cfg(known_thread_state)]
+pub use known::*;
+#[cfg(not(known_thread_state))]
+pub use portable::*;
+
+/// Whether this build knows the interpreter's thread state. Without that functions
+/// run on greenlets only.
+pub const IS_KNOWN: bool = cfg!(known_thread_state);
 
 /// What a green stack owns of the thread state while it is away (`vg_stack`).
 #[repr(C, align(8))]
@@ -37,67 +52,7 @@ impl DriverState {
     }
 }
 
-/// Offsets and values that are too hot for a call into C (`vg_layout`).
-#[repr(C)]
-struct Layout {
-    coroutine_state: usize,
-    first_suspended: i8,
-    last_suspended: i8,
-    function_closure: usize,
-    function_defaults: usize,
-    function_kwdefaults: usize,
-    exception_bottom: usize,
-}
-
-/// Whether a coroutine is between two steps: something awaits it, or it was
-/// stepped by hand. One that has not started, is running or has ended answers
-/// for itself.
-///
-/// # Safety
-///
-/// `coroutine` is a native coroutine.
-#[inline]
-pub unsafe fn coroutine_is_suspended(coroutine: *mut PyObject) -> bool {
-    // SAFETY: the offset is that of a byte in every coroutine object.
-    unsafe {
-        let state: i8 = *coroutine.byte_add(LAYOUT.coroutine_state).cast();
-        (LAYOUT.first_suspended..=LAYOUT.last_suspended).contains(&state)
-    }
-}
-
-/// Whether a callable is a Python function that refers to nothing of a call:
-/// no closure, no default values. Keeping it alive keeps no data alive but what
-/// somebody set as its attributes.
-///
-/// # Safety
-///
-/// The GIL is held and `function` is live.
-#[inline]
-pub unsafe fn is_plain_function(function: *mut PyObject) -> bool {
-    // SAFETY: by contract; the offsets are those of pointers in a function object.
-    unsafe {
-        let field = |offset: usize| *function.byte_add(offset).cast::<*mut PyObject>();
-        PyFunction_Check(function) != 0
-            && field(LAYOUT.function_closure).is_null()
-            && field(LAYOUT.function_defaults).is_null()
-            && field(LAYOUT.function_kwdefaults).is_null()
-    }
-}
-
-/// The last item of the chain of handled exceptions, which greenlet exchanges.
-///
-/// # Safety
-///
-/// `thread` is the current thread state.
-#[inline(always)]
-pub unsafe fn exception_bottom(thread: *mut PyThreadState) -> *mut *mut PyObject {
-    // SAFETY: the offset is that of a reference in every thread state.
-    unsafe { thread.byte_add(LAYOUT.exception_bottom).cast() }
-}
-
 unsafe extern "C" {
-    #[link_name = "vg_layouts"]
-    static LAYOUT: Layout;
     #[link_name = "vg_init"]
     pub fn init() -> c_int;
     #[link_name = "vg_check_interpreter"]
@@ -116,8 +71,6 @@ unsafe extern "C" {
     pub fn unlink_frames(stack: *mut StackState);
     #[link_name = "vg_give_up"]
     pub fn give_up(thread: *mut PyThreadState, stack: *mut StackState);
-    #[link_name = "vg_is_handling"]
-    pub fn is_handling(thread: *mut PyThreadState) -> c_int;
     #[link_name = "vg_origin_depth"]
     pub fn origin_depth(thread: *mut PyThreadState) -> c_int;
 
@@ -167,7 +120,7 @@ unsafe extern "C" {
     pub fn is_iterable_coroutine(object: *mut PyObject) -> c_int;
     #[link_name = "vg_current_coroutine"]
     pub fn current_coroutine(thread: *mut PyThreadState) -> *mut PyObject;
-    #[cfg(Py_3_14)]
+    #[cfg(all(Py_3_14, known_thread_state))]
     #[link_name = "vg_running_task"]
     pub fn running_task(thread: *mut PyThreadState) -> *mut PyObject;
     #[link_name = "vg_function_names"]

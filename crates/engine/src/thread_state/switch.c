@@ -22,19 +22,7 @@
 /* The code object of base frames up to 3.13. */
 static PyObject *base_code;
 
-/* Sub-interpreters share the process-wide types of this module, which belong to
- * the main one. Returns 0, or -1 with ImportError set. */
-int vg_check_interpreter(void)
-{
-    if (PyInterpreterState_Get() == PyInterpreterState_Main()) {
-        return 0;
-    }
-    PyErr_SetString(PyExc_ImportError,
-                    "verdigris works in the main interpreter only, and this is a "
-                    "sub-interpreter; run this code in the main one, or in a process "
-                    "of its own");
-    return -1;
-}
+int vg_check_interpreter(void); /* shared.c */
 
 /* Checks what the offsets in this build promise against the running
  * interpreter, once, at import. Returns 0, or -1 with ImportError set. */
@@ -61,26 +49,6 @@ int vg_init(void)
     }
 #endif
     return 0;
-}
-
-/* The engine's state of this thread (runtime.rs), or NULL. It is read several
- * times in every call: the initial-exec model makes that one instruction where
- * Rust's thread-locals in a shared library cost a call into the dynamic linker.
- * glibc keeps room for such variables of libraries loaded late; other C
- * libraries may not. */
-#ifdef __GLIBC__
-__attribute__((tls_model("initial-exec")))
-#endif
-static __thread void *runtime;
-
-void *vg_runtime(void)
-{
-    return runtime;
-}
-
-void vg_set_runtime(void *value)
-{
-    runtime = value;
 }
 
 uint64_t vg_thread_id(PyThreadState *ts)
