@@ -124,6 +124,7 @@ class async_context(Generic[T_co]):
     """
 
     __slots__ = ("_exit", "_manager")
+    _await = staticmethod(await_)
 
     def __init__(self, manager: AbstractAsyncContextManager[T_co, bool | None]) -> None:
         """Takes the manager and looks at nothing yet, as `async with` would."""
@@ -143,7 +144,7 @@ class async_context(Generic[T_co]):
         self._exit = getattr(kind, "__aexit__", None)
         if self._exit is None:
             raise TypeError(f"{refusal} (missed __aexit__ method)")
-        entered: T_co = await_(enter(self._manager))
+        entered: T_co = self._await(enter(self._manager))
         return entered
 
     def __exit__(
@@ -154,7 +155,7 @@ class async_context(Generic[T_co]):
     ) -> bool | None:
         """Leaves the manager, and tells whether it has swallowed the exception."""
         assert self._exit is not None
-        return await_(self._exit(self._manager, kind, error, traceback))
+        return self._await(self._exit(self._manager, kind, error, traceback))
 
 
 class async_iter(Generic[T_co]):
@@ -185,6 +186,8 @@ class async_iter(Generic[T_co]):
     """
 
     __slots__ = ("_iterator", "_next")
+    _await = staticmethod(await_)
+    _of_generators: "type[async_iter[Any]]"
 
     def __init__(self, iterable: AsyncIterable[T_co]) -> None:
         """Asks the iterable for its iterator."""
@@ -202,7 +205,7 @@ class async_iter(Generic[T_co]):
                 f"__anext__: {type(self._iterator).__name__}"
             )
         if all(hasattr(self._iterator, name) for name in ("asend", "athrow", "aclose")):
-            self.__class__ = _async_generator_iter
+            self.__class__ = self._of_generators
 
     def __iter__(self) -> Iterator[T_co]:
         """Is its own iterator."""
@@ -211,7 +214,7 @@ class async_iter(Generic[T_co]):
     def __next__(self) -> T_co:
         """Waits for the next value."""
         try:
-            value: T_co = await_(self._next(self._iterator))
+            value: T_co = self._await(self._next(self._iterator))
         except StopAsyncIteration as stop:
             raise StopIteration(*stop.args) from None
         return value
@@ -232,11 +235,13 @@ class _async_generator_iter(async_iter[T_co]):
 
     def close(self) -> None:
         """Closes the generator and waits until it is closed."""
-        await_(self._iterator.aclose())
+        self._await(self._iterator.aclose())
 
-    @staticmethod
-    def _value_of(step: Awaitable[T_co]) -> T_co:
+    def _value_of(self, step: Awaitable[T_co]) -> T_co:
         try:
-            return await_(step)
+            return self._await(step)
         except StopAsyncIteration as stop:
             raise StopIteration(*stop.args) from None
+
+
+async_iter._of_generators = _async_generator_iter

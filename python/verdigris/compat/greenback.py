@@ -12,7 +12,6 @@ error is told. `await_` in a task with a portal is one call of the engine.
 
 import inspect
 from collections.abc import (
-    AsyncIterable,
     AsyncIterator,
     Awaitable,
     Callable,
@@ -22,7 +21,7 @@ from collections.abc import (
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
 from functools import update_wrapper, wraps
 from types import GeneratorType, ModuleType
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, TypeVar, overload
 
 import verdigris as _verdigris
 from verdigris import AutoPortalInstrument as AutoPortalInstrument
@@ -32,6 +31,9 @@ from verdigris import await_ as _await
 from verdigris import can_await as _can_await
 from verdigris import has_portal as has_portal
 from verdigris._coroutine_function import unmark as _unmark
+from verdigris._sync_syntax import _async_generator_iter
+from verdigris._sync_syntax import async_context as _async_context
+from verdigris._sync_syntax import async_iter as _async_iter
 from verdigris.loops import host_of as _host_of
 from verdigris.loops import running_host as _running_host
 
@@ -353,7 +355,7 @@ def decorate_as_sync(decorator: Any) -> Any:
     return decorate
 
 
-class async_context(Generic[_T_co]):
+class async_context(_async_context[_T_co]):
     """An async context manager for the `with` statement.
 
     Args:
@@ -363,35 +365,15 @@ class async_context(Generic[_T_co]):
         TypeError: On entering: it is no async context manager.
     """
 
-    __slots__ = ("_aexit", "_cm")
+    __slots__ = ()
+    _await = staticmethod(await_)
 
     def __init__(self, cm: AbstractAsyncContextManager[_T_co, bool | None]) -> None:
         """Takes the manager and looks at nothing yet, as `async with` would."""
-        self._cm = cm
-
-    def __enter__(self) -> _T_co:
-        """Enters the manager and gives what it gives."""
-        kind = type(self._cm)
-        refusal = (
-            f"{kind.__name__!r} object does not support the asynchronous context manager protocol"
-        )
-        # Special methods are those of the type, as for the statement.
-        enter: Any = getattr(kind, "__aenter__", None)
-        if enter is None:
-            raise TypeError(refusal)
-        self._aexit: Any = getattr(kind, "__aexit__", None)
-        if self._aexit is None:
-            raise TypeError(f"{refusal} (missed __aexit__ method)")
-        entered: _T_co = await_(enter(self._cm))
-        return entered
-
-    def __exit__(self, *exc: Any) -> bool | None:
-        """Leaves the manager, and tells whether it has swallowed the exception."""
-        swallowed: bool | None = await_(self._aexit(self._cm, *exc))
-        return swallowed
+        super().__init__(cm)
 
 
-class async_iter(Generic[_T_co]):
+class async_iter(_async_iter[_T_co]):
     """An async iterable for the `for` statement.
 
     Over an async generator it is a generator: it has `send`, `throw` and `close`, so that
@@ -404,59 +386,14 @@ class async_iter(Generic[_T_co]):
         TypeError: It is none.
     """
 
-    __slots__ = ("_it",)
-
-    def __init__(self, iterable: AsyncIterable[_T_co]) -> None:
-        """Asks the iterable for its iterator."""
-        get_iterator: Any = getattr(type(iterable), "__aiter__", None)
-        if get_iterator is None:
-            raise TypeError(
-                f"'async_iter' requires an object with __aiter__ method, got "
-                f"{type(iterable).__name__}"
-            )
-        self._it: Any = get_iterator(iterable)
-        if not hasattr(type(self._it), "__anext__"):
-            raise TypeError(
-                f"'async_iter' received an object from __aiter__ that does not implement "
-                f"__anext__: {type(self._it).__name__}"
-            )
-        if all(hasattr(self._it, name) for name in ("asend", "athrow", "aclose")):
-            self.__class__ = _async_generator
-
-    def __iter__(self) -> Iterator[_T_co]:
-        """Is its own iterator."""
-        return self
-
-    def __next__(self) -> _T_co:
-        """Waits for the next value."""
-        try:
-            value: _T_co = await_(type(self._it).__anext__(self._it))
-        except StopAsyncIteration as stop:
-            raise StopIteration(*stop.args) from None
-        return value
+    __slots__ = ()
+    _await = staticmethod(await_)
 
 
-class _async_generator(async_iter[_T_co]):
+class _async_generator(async_iter[_T_co], _async_generator_iter[_T_co]):
     """`async_iter` over an async generator, or over what looks like one."""
 
     __slots__ = ()
 
-    def send(self, val: Any) -> _T_co:
-        """Sends a value to the generator and waits for the next one."""
-        try:
-            value: _T_co = await_(self._it.asend(val))
-        except StopAsyncIteration as stop:
-            raise StopIteration(*stop.args) from None
-        return value
 
-    def throw(self, *exc: Any) -> _T_co:
-        """Throws an exception into the generator and waits for the next value."""
-        try:
-            value: _T_co = await_(self._it.athrow(*exc))
-        except StopAsyncIteration as stop:
-            raise StopIteration(*stop.args) from None
-        return value
-
-    def close(self) -> None:
-        """Closes the generator and waits until it is closed."""
-        await_(self._it.aclose())
+async_iter._of_generators = _async_generator
