@@ -38,7 +38,9 @@ fn main() {
     for file in SHIM.iter().chain(&PORTABLE_SHIM) {
         println!("cargo::rerun-if-changed={file}");
     }
-    println!("cargo::rerun-if-changed=src/thread_state/switch.h");
+    for header in ["switch.h", "wait.h"] {
+        println!("cargo::rerun-if-changed=src/thread_state/{header}");
+    }
 
     pyo3_build_config::use_pyo3_cfgs();
     let config = pyo3_build_config::get();

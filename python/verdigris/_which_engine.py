@@ -8,9 +8,9 @@ The choice is the process's, and made before the first function: there are never
 import atexit
 import os
 import sys
-from typing import Any, Literal
+from typing import Literal
 
-from verdigris import _engine
+from verdigris import _engine, _greenlet_note
 from verdigris._interpreter import NEWEST, OLDEST
 from verdigris._when_imported import when_imported
 
@@ -86,7 +86,7 @@ def _meet_greenlet() -> None:
     global greenlet_is
     if _engine.isolate_greenlet():
         greenlet_is = "isolated"
-        _explain(sys.modules[_EXTENSION].error)
+        _greenlet_note.add_to(sys.modules[_EXTENSION].error)
         return
     greenlet_is = "refused"
     if os.environ.get(VARIABLE) == _NATIVE:
@@ -103,22 +103,3 @@ def _meet_greenlet() -> None:
             "native stacks in one process would crash, and functions wait on native stacks now. "
             f"Import greenlet before the first of them, or set {VARIABLE}={_GREENLET}."
         ) from error
-
-
-_A_THREAD_MEANS = (
-    "To greenlet a thread can be a native stack: verdigris gives one to each function that it "
-    "starts, and to each task with a portal. Greenlets, and so gevent's hub, a portal of greenback "
-    "or a Playwright, can be used only on the stack where they were first used. See "
-    "docs/neighbours.md."
-)
-
-
-def _explain(error: Any) -> None:
-    """Adds a note to greenlet's error when it speaks of a different thread."""
-
-    def __init__(self: Exception, *args: object) -> None:
-        Exception.__init__(self, *args)
-        if args and "different thread" in str(args[0]):
-            self.add_note(_A_THREAD_MEANS)
-
-    error.__init__ = __init__

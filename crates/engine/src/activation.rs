@@ -60,7 +60,7 @@ pub const RESERVED: usize = DEEP + HOT - POOL_HEADER;
 const CHUNK: usize = RESERVED - size_of::<Activation>();
 
 /// One wait in progress on a stack, kept in the C frame that waits. The garbage
-/// collector reads it (`vg_wait` in `frames.c`).
+/// collector reads it (`vg_wait` in `wait.h`).
 #[repr(C)]
 pub struct AwaitRecord {
     /// What is driven: a coroutine, an iterator, or a `GreenCoroutine` that

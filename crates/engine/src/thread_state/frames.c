@@ -2,6 +2,7 @@
  * answer: which references a suspended stack owns (for the garbage collector),
  * what its innermost frame is, and what state a coroutine is in. */
 #include "switch.h"
+#include "wait.h"
 #include <frameobject.h>
 
 #if PY_VERSION_HEX >= 0x030e0000
@@ -113,22 +114,6 @@ PyObject *vg_driving_frame(PyThreadState *ts, vg_stack *inner)
 }
 
 /* ---- garbage collection ------------------------------------------------ */
-
-/* One wait in progress on a stack, in the C frame that waits; `AwaitRecord` in
- * activation.rs. */
-typedef struct vg_wait {
-    /* What is waited for. */
-    PyObject *awaited;
-    /* For `await_`: where its arguments lie. For an `await` statement whose
-     * function shares the stack: NULL. */
-    PyObject *const *args;
-    /* For such a statement: the coroutine it stands in. */
-    PyObject *awaiter;
-    /* Whether the C frame holds a reference to `awaited`. */
-    int owned;
-    /* The wait further out on the same stack. */
-    const struct vg_wait *outer;
-} vg_wait;
 
 typedef struct {
     visitproc visit;

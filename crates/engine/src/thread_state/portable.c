@@ -20,6 +20,7 @@
 #include <Python.h>
 #include <frameobject.h>
 #include <stdint.h>
+#include "wait.h"
 
 #ifdef Py_GIL_DISABLED
 #  error "verdigris does not support free-threaded builds of CPython"
@@ -475,15 +476,6 @@ PyObject *vg_current_coroutine(PyThreadState *ts)
 }
 
 /* ---- garbage collection --------------------------------------------------- */
-
-/* `AwaitRecord` in activation.rs; see frames.c. */
-typedef struct vg_wait {
-    PyObject *awaited;
-    PyObject *const *args;
-    PyObject *awaiter;
-    int owned;
-    const struct vg_wait *outer;
-} vg_wait;
 
 /* What is known to be owned. The frames are not, so what they refer to lives as
  * long as the function waits. */

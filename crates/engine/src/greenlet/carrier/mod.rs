@@ -2,7 +2,8 @@
 //!
 //! Slower, and right wherever greenlet itself is: chosen when greenlet can't be
 //! told about native stacks (it is loaded, and its state of a thread was not
-//! found), or by `VERDIGRIS_ENGINE=greenlet`. All else stays as it is: an
+//! found), when the interpreter's thread state is not known, or by
+//! `VERDIGRIS_ENGINE=greenlet`. All else stays as it is: an
 //! [`Activation`], in memory of its own, is a function that runs or waits, and a
 //! [`Carrier`] is what takes the place of its native stack.
 //!
@@ -13,10 +14,11 @@
 //! runs, it is answered by `greenlet.error` where the running function is. So
 //! greenlets of any origin can do no more harm than raise that.
 
+mod pool;
+
 use core::cell::Cell;
 use core::ffi::CStr;
 use core::ptr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::ffi::{self, PyObject, PyThreadState};
 
@@ -26,8 +28,10 @@ use crate::coroutine::{GreenCoroutine, State};
 use crate::errors::{self, raise};
 use crate::portal::Portal;
 use crate::runtime::{self, Runtime};
-use crate::tables::{Table, method};
 use crate::thread_state::{self, DriverState};
+
+pub use pool::OfThread;
+use pool::{NAME, give, take};
 
 /// Guarded by the GIL.
 static mut CHOSEN: bool = false;
@@ -67,53 +71,6 @@ pub struct Carrier {
     rests: bool,
     /// A resting greenlet shall end.
     dismissed: bool,
-}
-
-/// What the engine keeps for each thread.
-#[derive(Default)]
-pub struct OfThread {
-    /// Activations whose function has ended.
-    spare: Cell<Vec<*mut Activation>>,
-    /// Those, and all others of this thread.
-    all: Cell<Vec<*mut Activation>>,
-    /// Those that were resumed, and have not left since, in that order.
-    running: Cell<Vec<*mut Activation>>,
-    in_use: Cell<usize>,
-    leaked: Cell<usize>,
-}
-
-/// Those of threads that have ended.
-static SPARE: Mutex<Vec<Spare>> = Mutex::new(Vec::new());
-
-struct Spare(*mut Activation);
-// SAFETY: nothing refers to it any more, and it is used under the GIL only.
-unsafe impl Send for Spare {}
-
-fn spare_of_others() -> MutexGuard<'static, Vec<Spare>> {
-    SPARE.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Drop for OfThread {
-    fn drop(&mut self) {
-        spare_of_others().extend(self.spare.get_mut().drain(..).map(Spare));
-    }
-}
-
-impl OfThread {
-    /// How many functions wait or run.
-    pub fn in_use(&self) -> usize {
-        self.in_use.get()
-    }
-
-    /// How many were given up.
-    pub fn leaked(&self) -> usize {
-        self.leaked.get()
-    }
-
-    fn count(&self, change: isize) {
-        self.in_use
-            .set(self.in_use.get().wrapping_add_signed(change));
-    }
 }
 
 /// `use_greenlet()`: functions run on greenlets from now on.
@@ -164,7 +121,7 @@ pub unsafe extern "C" fn unwind_waiting(_module: *mut PyObject, _: *mut PyObject
     }
 }
 
-unsafe fn api() -> Api {
+fn api() -> Api {
     // Looked up before the engine was chosen.
     api::get().unwrap_or_else(|| unreachable!("greenlet's functions were found"))
 }
@@ -256,70 +213,6 @@ pub unsafe fn start(
         runtime.carried.count(1);
         Ok(this)
     }
-}
-
-unsafe fn take(
-    runtime: &Runtime,
-    thread: *mut PyThreadState,
-) -> Result<*mut Activation, *mut PyObject> {
-    let mut spare = runtime.carried.spare.take();
-    let found = spare
-        .pop()
-        .or_else(|| spare_of_others().pop().map(|Spare(this)| this));
-    runtime.carried.spare.set(spare);
-    // SAFETY: the GIL is held.
-    unsafe {
-        let this = match found {
-            Some(this) => this,
-            None => make()?,
-        };
-        if (*this).runtime != runtime.id {
-            (*this).move_to(thread_state::thread_id(thread), runtime.id);
-            let mut all = runtime.carried.all.take();
-            all.push(this);
-            runtime.carried.all.set(all);
-        }
-        Ok(this)
-    }
-}
-
-unsafe fn make() -> Result<*mut Activation, *mut PyObject> {
-    // SAFETY: the GIL is held.
-    unsafe {
-        let carrier = Box::into_raw(Box::new(Carrier {
-            entry: ptr::null_mut(),
-            base: ptr::null_mut(),
-            references: 0,
-            waiting: ptr::null_mut(),
-            driver: ptr::null_mut(),
-            driver_state: DriverState::zero(),
-            coming: Cell::new(false),
-            going: Cell::new(false),
-            raised: ptr::null_mut(),
-            rests: false,
-            dismissed: false,
-        }));
-        let this = Box::into_raw(Box::new(Activation::carried(carrier)));
-        thread_state::carry_make((*this).state());
-        let capsule = ffi::PyCapsule_New(this.cast(), NAME.as_ptr(), None);
-        if !capsule.is_null() {
-            (*carrier).entry =
-                ffi::PyCFunction_NewEx((&raw const ENTRY.0).cast_mut(), capsule, ptr::null_mut());
-            ffi::Py_DECREF(capsule);
-        }
-        if (*carrier).entry.is_null() {
-            drop(Box::from_raw(this));
-            drop(Box::from_raw(carrier));
-            return Err(ptr::null_mut());
-        }
-        Ok(this)
-    }
-}
-
-unsafe fn give(runtime: &Runtime, this: *mut Activation) {
-    let mut spare = runtime.carried.spare.take();
-    spare.push(this);
-    runtime.carried.spare.set(spare);
 }
 
 /// Puts the function's greenlet below the current one, where it ends. False with an
@@ -441,6 +334,7 @@ pub unsafe fn resume(
         end_step(this, runtime);
         if (*carrier).coming.replace(false) {
             // It could not be switched to, and an exception says why.
+            thread_state::carry_let_go((*this).state());
             thread_state::carry_back((*this).state());
             if !result.is_null() {
                 ffi::Py_DECREF(result);
@@ -586,16 +480,6 @@ unsafe fn wait_until_coming(this: *mut Activation, result: *mut PyObject) -> boo
     }
 }
 
-const NAME: &CStr = c"verdigris function";
-
-/// What a function's greenlet calls.
-static ENTRY: Table<ffi::PyMethodDef> = Table(method(
-    c"async_def",
-    ffi::PyMethodDefPointer { PyCFunction: enter },
-    ffi::METH_VARARGS,
-    c"Runs a function of async_def().",
-));
-
 // A thread that is ended inside of the function (`pthread_exit`, which CPython calls on
 // daemon threads when it ends itself) is unwound. What lies outside of a greenlet's
 // first frame is whatever was there last, so the unwinder is told that the stack
@@ -706,7 +590,6 @@ pub unsafe fn dismiss(this: *mut Activation, runtime: &Runtime) {
 /// A function that can't be unwound stays as it is, for ever.
 pub fn leak(same_thread: bool) {
     if same_thread && let Some(runtime) = Runtime::get() {
-        runtime.carried.count(-1);
-        runtime.carried.leaked.set(runtime.carried.leaked.get() + 1);
+        runtime.carried.count_leaked();
     }
 }
