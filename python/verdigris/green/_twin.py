@@ -154,19 +154,13 @@ def _subclass(
     classes: Mapping[type, type],
 ) -> type:
     def anew(value: Any) -> Any:
-        if isinstance(value, staticmethod):
-            return staticmethod(_bound_anew(value.__func__, namespace))
-        if isinstance(value, classmethod):
-            return classmethod(_bound_anew(value.__func__, namespace))
         if isinstance(value, property):
-            parts = (value.fget, value.fset, value.fdel)
-            return property(
-                *(
-                    _bound_anew(p, namespace) if isinstance(p, types.FunctionType) else p
-                    for p in parts
-                ),
-                value.__doc__,
-            )
+            parts: list[Any] = [value.fget, value.fset, value.fdel]
+            get, put, delete = (part and _bound_anew(part, namespace) for part in parts)
+            return property(get, put, delete, value.__doc__)
+        if isinstance(value, (staticmethod, classmethod)):
+            function: Any = value.__func__
+            return type(value)(_bound_anew(function, namespace))
         return _bound_anew(value, namespace)
 
     body: dict[str, Any] = {
