@@ -86,7 +86,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 27]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 29]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
@@ -115,6 +115,8 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 27]> = Table([
     method(c"starts_green_threads", ffi::PyMethodDefPointer { PyCFunction: reactor::here::starts_green_threads }, ffi::METH_NOARGS, c"starts_green_threads()\n--\n\nReturn whether a thread that is started here shall be a green one."),
     method(c"current", ffi::PyMethodDefPointer { PyCFunction: reactor::here::current }, ffi::METH_NOARGS, c"current()\n--\n\nReturn what stands for the function that runs green here, or None."),
     method(c"get_ident", ffi::PyMethodDefPointer { PyCFunction: reactor::here::get_ident }, ffi::METH_NOARGS, c"get_ident()\n--\n\nReturn a number of the function that runs green here, or of the thread."),
+    method(c"enter_inner_loop", ffi::PyMethodDefPointer { PyCFunction: reactor::inner_loop::enter }, ffi::METH_O, c"enter_inner_loop(outside, /)\n--\n\nThe function that runs green here begins to run an event loop of its own."),
+    method(c"leave_inner_loop", ffi::PyMethodDefPointer { PyCFunction: reactor::inner_loop::leave }, ffi::METH_NOARGS, c"leave_inner_loop()\n--\n\nThat loop has ended."),
     method(c"wait_fd", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fd }, ffi::METH_FASTCALL, c"wait_fd(fd, events, timeout=None, /)\n--\n\nWait until a descriptor is ready. Return its events, or 0 when the time is over."),
     method(c"wait_fds", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fds }, ffi::METH_FASTCALL, c"wait_fds(pairs, timeout=None, /)\n--\n\nWait until one of several descriptors is ready. Return False when the time is over."),
     method(c"retry", ffi::PyMethodDefPointer { PyCFunctionFast: green::retry }, ffi::METH_FASTCALL, c"retry(socket, events, function, /, *args)\n--\n\nCall a function of a socket until it need not wait."),

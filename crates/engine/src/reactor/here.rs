@@ -4,7 +4,7 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::Reactor;
+use super::{Reactor, inner_loop};
 use crate::activation::Activation;
 use crate::runtime::Runtime;
 use crate::{coroutine, eager};
@@ -53,10 +53,16 @@ pub unsafe fn find() -> Option<Here> {
     unsafe {
         let runtime = Runtime::get()?;
         let stack = runtime.here();
-        if stack.is_null() || eager::is_foreign_step(stack) {
+        if stack.is_null() {
             return None;
         }
-        let reactor = find_reactor(runtime);
+        let reactor = if !(*stack).inner_loop.is_null() {
+            inner_loop::reactor_outside(stack)
+        } else if eager::is_foreign_step(stack) {
+            return None;
+        } else {
+            find_reactor(runtime)
+        };
         (!reactor.is_null()).then_some(Here { stack, reactor })
     }
 }
@@ -200,8 +206,8 @@ pub unsafe extern "C" fn is_green(_module: *mut PyObject, _: *mut PyObject) -> *
 }
 
 /// `starts_green_threads()`: whether the innermost code here is a sync function that
-/// runs green. Async code that such a function awaits, or that has a portal, is not:
-/// the threads that it starts are its loop's workers.
+/// runs green. Async code that such a function awaits or runs in a loop of its own, or
+/// that has a portal, is not: the threads that it starts are its loop's workers.
 pub unsafe extern "C" fn starts_green_threads(
     _module: *mut PyObject,
     _: *mut PyObject,
@@ -212,6 +218,7 @@ pub unsafe extern "C" fn starts_green_threads(
             let stack = here.stack;
             let awaits = (*stack).awaits;
             (*(*stack).coroutine).portal.is_null()
+                && (*stack).inner_loop.is_null()
                 && (awaits.is_null() || coroutine::check_exact((*awaits).awaited))
         });
         ffi::PyBool_FromLong(starts.into())

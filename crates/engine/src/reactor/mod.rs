@@ -23,6 +23,7 @@
 mod descriptors;
 mod guards;
 pub mod here;
+pub mod inner_loop;
 mod timers;
 pub mod wait;
 mod waiter;

@@ -7,6 +7,7 @@ use std::os::fd::RawFd;
 use pyo3::ffi::{self, PyObject};
 
 use super::here::{self, Here};
+use super::inner_loop::Surfaced;
 use super::timers::Time;
 use super::{Kind, PRIORITY, READ, Reactor, Reason, WRITE, Waiter, to_nanoseconds};
 use crate::activation::{Activation, AwaitRecord, Incoming};
@@ -96,11 +97,15 @@ impl Wait {
         // SAFETY: by contract; the waiter is ours.
         unsafe {
             (*(*self.here.stack).innermost).awaited = true;
-            let done = if (*self.here.reactor).kind == Kind::Asyncio {
+            let surfaced = Surfaced::new(self.here.stack)?;
+            let mut done = if (*self.here.reactor).kind == Kind::Asyncio {
                 self.as_future()
             } else {
                 self.as_trap()
             };
+            if let Some(surfaced) = surfaced {
+                done = surfaced.submerge() && done;
+            }
             done.then(|| (*self.waiter).reason)
         }
     }
@@ -196,6 +201,20 @@ pub unsafe fn checkpoint(here: &Here) -> bool {
     // SAFETY: by contract.
     unsafe {
         (*(*here.stack).innermost).awaited = true;
+        let Some(surfaced) = Surfaced::new(here.stack) else {
+            return false;
+        };
+        let done = checkpoint_now(here);
+        match surfaced {
+            Some(surfaced) => surfaced.submerge() && done,
+            None => done,
+        }
+    }
+}
+
+unsafe fn checkpoint_now(here: &Here) -> bool {
+    // SAFETY: as above.
+    unsafe {
         if (*here.reactor).kind == Kind::Trio {
             let coroutine = Reactor::checkpoint(here.reactor);
             return !coroutine.is_null() && drive(here.stack, coroutine);
