@@ -138,7 +138,7 @@ def main() -> None:
                 addresses[server] = stack.enter_context(servers.STARTS[server]())
                 found.servers[server] = servers.VERSIONS[server]()
             except servers.NotInstalled as missing:
-                left_out[server] = str(missing)
+                left_out[server] = found.missing[server] = str(missing)
         print(head(found, names), flush=True)
 
         def add(section: Section) -> None:
@@ -164,7 +164,7 @@ def main() -> None:
     in_full = (
         set(options.rows) == set(ROWS)
         and set(options.peers) == set(peers.NAMES)
-        and not options.quick
+        and options.rounds == ROUNDS
     )
     if in_full:
         print(f"results: {found.write().name}")
