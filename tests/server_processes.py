@@ -15,7 +15,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +87,7 @@ def directory_for(user: dict[str, Any]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def running(
-    command: list[str | Path],
+    command: Sequence[str | Path],
     ready: Callable[[], bool],
     stop: signal.Signals = signal.SIGTERM,
     **options: Any,

@@ -32,7 +32,7 @@ class Peer:
     # The library is imported in this block.
     patched: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext
     # What a driver needs that waits in C, by its name. Called after `patched`.
-    drivers: dict[str, Callable[[], None]] = field(default_factory=dict)
+    drivers: dict[str, Callable[[], object]] = field(default_factory=dict)
 
 
 def _to_its_end(main: Coroutine[Any, Any, Any]) -> Any:
