@@ -29,9 +29,9 @@ def getaddrinfo(
     host: Any,
     port: Any,
     family: int = 0,
-    type: int = 0,
+    type: int = 0,  # noqa: A002
     proto: int = 0,
-    flags: int = 0,  # noqa: A002
+    flags: int = 0,
 ) -> Any:
     """`socket.getaddrinfo`."""
     if _is_numeric(host) and _is_number(port):
