@@ -321,13 +321,13 @@ SENDERS: dict[str, Callable[[Any], Any]] = {
 senders = pytest.mark.parametrize("send", SENDERS.values(), ids=SENDERS)
 
 
-def fill(sock: Any) -> int:
+def fill(sock: Any, data: bytes = LARGE) -> int:
     """Sends until the socket takes no more."""
     before, sent = sock.gettimeout(), 0
     sock.setblocking(False)
     with contextlib.suppress(BlockingIOError):
         while True:
-            sent += sock.send(LARGE)
+            sent += sock.send(data)
     sock.settimeout(before)
     return sent
 
@@ -351,7 +351,7 @@ def test_sending_times_out(loop: Any, send: Any) -> None:
     with pair() as (a, _):
         a.settimeout(0.02)
         fill(a)
-        with pytest.raises(TimeoutError, match="^timed out$"):
+        with pytest.raises(TimeoutError, match=r"^timed out$"):
             run_one(loop, send, a)
 
 
@@ -377,11 +377,7 @@ def test_datagrams(loop: Any) -> None:
 
 def test_a_datagram_that_must_wait(loop: Any) -> None:
     with pair(stdlib.AF_UNIX, stdlib.SOCK_DGRAM) as (a, b):
-        a.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            while True:
-                a.send(b"x")
-        a.setblocking(True)
+        fill(a, b"x")
 
         def drain() -> bytes:
             return next(data for data in iter(lambda: b.recv(10), b"") if data != b"x")
@@ -434,10 +430,10 @@ def test_a_file_of_a_socket_that_timed_out(loop: Any) -> None:
     def read() -> None:
         with pair() as (a, b), a.makefile("rb") as file:
             a.settimeout(0.02)
-            with pytest.raises(TimeoutError, match="^timed out$"):
+            with pytest.raises(TimeoutError, match=r"^timed out$"):
                 file.read(1)
             b.send(b"x")
-            with pytest.raises(OSError, match="^cannot read from timed out object$"):
+            with pytest.raises(OSError, match=r"^cannot read from timed out object$"):
                 file.read(1)
 
     run_one(loop, read)
@@ -474,7 +470,7 @@ def test_sendfile_refuses_what_the_stdlib_refuses(loop: Any, tmp_path: Path) -> 
         with pytest.raises(ValueError, match="positive integer"):
             run_one(loop, a.sendfile, file, 0, -1)
         a.settimeout(0.02)
-        with pytest.raises(TimeoutError, match="^timed out$"):
+        with pytest.raises(TimeoutError, match=r"^timed out$"):
             run_one(loop, a.sendfile, file)
         assert file.tell() > 0
         a.setblocking(False)
@@ -514,7 +510,7 @@ def test_what_is_accepted_blocks(loop: Any, timeout: float | None) -> None:
 def test_accept_times_out(loop: Any) -> None:
     with socket.create_server(LOOPBACK) as listener:
         listener.settimeout(0.02)
-        with pytest.raises(TimeoutError, match="^timed out$"):
+        with pytest.raises(TimeoutError, match=r"^timed out$"):
             run_one(loop, listener.accept)
 
 
@@ -550,6 +546,19 @@ def test_a_foreign_descriptor(loop: Any, tmp_path: Path) -> None:
                 socket.fromfd(file.fileno(), *KIND).recv(1)
 
     run_one(loop, wrap)
+
+
+def test_closing_wakes_a_connection(loop: Any, full: Any) -> None:
+    with socket.socket() as client, socket.socket() as other:
+
+        def connect() -> None:
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                client.connect(full.getsockname())
+
+        codes = run(
+            loop, connect, lambda: other.connect_ex(full.getsockname()), client.close, other.close
+        )
+        assert codes[1] == errno.EBADF
 
 
 def test_detaching_wakes_a_receiver(loop: Any) -> None:

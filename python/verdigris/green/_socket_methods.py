@@ -43,7 +43,7 @@ def connect(self: Any, address: Any, /) -> None:
     address = _dns.addressed(self.family, address)
     if _C.gettimeout(self) == 0:
         return _C.connect(self, address)
-    if error := _connected(self, address):
+    if error := _connected(self, _C.connect, address):
         raise OSError(error, os.strerror(error))
     return None
 
@@ -56,46 +56,55 @@ def connect_ex(self: Any, address: Any, /) -> int:
     if _C.gettimeout(self) == 0:
         return _C.connect_ex(self, address)
     try:
-        return _connected(self, address)
+        return _connected(self, _C.connect_ex, address)
     except TimeoutError:
         return errno.EWOULDBLOCK
 
 
-def _connected(sock: Any, address: Any) -> int:
-    """Connects, and returns the error's number, or 0."""
+def _connected(sock: Any, begin: Callable[..., int | None], address: Any) -> int:
+    """Connects.
+
+    Args:
+        sock: The socket.
+        begin: `connect` or `connect_ex` of `_socket.socket`.
+        address: Without a host name.
+
+    Returns:
+        The error's number, or 0. What `begin` raises otherwise is raised: "connect(): ...".
+    """
     started = False
 
     def attempt() -> int:
         nonlocal started
         if not started:
-            error = _C.connect_ex(sock, address)
+            try:
+                error = begin(sock, address) or 0
+            except (BlockingIOError, InterruptedError) as going_on:
+                error = going_on.errno or 0
             if error not in _IN_PROGRESS:
                 return error
             started = True
         else:
-            error = _C.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ERROR)
-            if error:
-                return 0 if error == errno.EISCONN else error
-            # No error may also mean that it is still on its way, and something else woke us.
             try:
+                error = _C.getsockopt(sock, _socket.SOL_SOCKET, _socket.SO_ERROR)
+                if error:
+                    return 0 if error == errno.EISCONN else error
+                # No error: but is it connected, or did something else wake us?
                 _C.getpeername(sock)
+                return 0
             except OSError as unconnected:
                 if unconnected.errno != errno.ENOTCONN:
-                    raise
-            else:
-                return 0
+                    return unconnected.errno or errno.EBADF
         raise BlockingIOError(errno.EINPROGRESS, os.strerror(errno.EINPROGRESS))
 
     pause = _SHORTEST_PAUSE
     while True:
         try:
             error: int = _wait.retry(sock, _wait.WRITE, attempt)
-        except TimeoutError:
-            raise
-        except OSError as closed:
-            assert closed.errno is not None
-            error = closed.errno
-        except Exception:
+        except Exception as failed:
+            # Closed by another function while this one waited.
+            if started and isinstance(failed, OSError) and failed.errno == errno.EBADF:
+                return errno.EBADF
             raise
         except BaseException:
             # Cancelled. What becomes of the connection is unknown; nobody may hold the socket, as
