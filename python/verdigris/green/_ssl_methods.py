@@ -18,6 +18,7 @@ from verdigris.green import _wait
 # Taken before anything is patched.
 _read = _stdlib.SSLSocket.read
 _write = _stdlib.SSLSocket.write
+_send = _stdlib.SSLSocket.send
 _do_handshake = _stdlib.SSLSocket.do_handshake
 _unwrap = _stdlib.SSLSocket.unwrap
 
@@ -40,12 +41,19 @@ def read(self: Any, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
 
 
 def write(self: Any, data: Any) -> int:
-    """`SSLSocket.write`, which `send` and `sendall` call."""
+    """`SSLSocket.write`."""
     tls = self._sslobj
     if tls is None or not _wait.is_green():
         return _write(self, data)
     self._checkClosed()
     return _transfer(self, "write", tls.write, data)  # type: ignore[no-any-return]
+
+
+def send(self: Any, data: Any, flags: int = 0) -> int:
+    """`SSLSocket.send`, which `sendall` calls. It calls the C object by itself."""
+    if self._sslobj is None or flags or not _wait.is_green():
+        return _send(self, data, flags)
+    return write(self, data)
 
 
 def do_handshake(self: Any, block: bool = False) -> None:
@@ -120,6 +128,7 @@ def _transfer(sock: Any, operation: str | None, call: Callable[..., Any], *args:
 METHODS: dict[str, Callable[..., Any]] = {
     "read": read,
     "write": write,
+    "send": send,
     "do_handshake": do_handshake,
     "unwrap": unwrap,
 }
