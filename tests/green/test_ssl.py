@@ -489,6 +489,29 @@ def test_a_cancelled_handshake_closes(loop: Any, certificates: Certificates) -> 
         assert explicit.fileno() >= 0
 
 
+def test_a_cancelled_connect_closes(loop: Any, certificates: Certificates) -> None:
+    """In the handshake: the peer listens, and says nothing."""
+    context = certificates.client_context()
+    with (
+        socket.create_server(("127.0.0.1", 0)) as silent,
+        context.wrap_socket(socket.socket(), server_hostname=HOST) as tls,
+    ):
+        cancelled(loop, lambda: tls.connect(silent.getsockname()))
+        assert tls.fileno() == -1
+
+
+def test_a_cancelled_accept_leaves_the_listener(loop: Any, certificates: Certificates) -> None:
+    """In the handshake of a connection, which is closed."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as plain,
+        certificates.server_context().wrap_socket(plain, server_side=True) as listener,
+        socket.create_connection(listener.getsockname()) as silent,
+    ):
+        cancelled(loop, listener.accept)
+        assert select.select([silent], [], [], 60)[0] and silent.recv(1) == b""
+        assert listener.fileno() >= 0
+
+
 # --- asyncio's own -----------------------------------------------------------
 
 

@@ -224,6 +224,13 @@ def _sendfile_zerocopy(
     if _C.gettimeout(self) == 0:
         raise ValueError("non-blocking sockets are not supported")
     sent_in_all = 0
+
+    def attempt(block: int) -> int:
+        # `zerocopy_func` holds the descriptor's number, which may be another file's by now.
+        if _C.fileno(self) < 0:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+        return zerocopy_func(fileno, offset, block)
+
     try:
         while True:
             # Larger blocks overflow what `sendfile` takes (bpo-38319).
@@ -231,11 +238,12 @@ def _sendfile_zerocopy(
             if block <= 0:
                 break
             try:
-                sent = _wait.retry(self, _wait.WRITE, zerocopy_func, fileno, offset, block)
+                sent = _wait.retry(self, _wait.WRITE, attempt, block)
             except TimeoutError as error:
                 raise error from None
             except OSError as error:
-                if sent_in_all == 0:  # `file` may be none that can be mapped
+                # `file` may be none that can be mapped. A closed socket can't send it otherwise.
+                if sent_in_all == 0 and _C.fileno(self) >= 0:
                     raise giveup_exc_type(error) from error
                 raise error from None
             if sent == 0:
