@@ -78,6 +78,7 @@ def make(
             namespace[name] = _green[id(value)]
         elif _is_function_of(value, original):
             namespace[name] = _bound_anew(value, namespace)
+            pair(value, namespace[name])
         elif _is_class_of(value, original) and (name in methods or _has_functions(value, original)):
             if value not in classes:
                 classes[value] = _subclass(
