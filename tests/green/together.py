@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from conftest import Loop
+
 from verdigris import async_def
 
 

@@ -238,6 +238,16 @@ def cooperative(file: Any, buffering: int = -1) -> Any:
     if isinstance(file, io.FileIO):
         return PipeIO(file)
     buffered = file.buffer if isinstance(file, io.TextIOWrapper) else file
+    if isinstance(buffered, io.FileIO):
+        # Text without a buffer, which only `Popen` makes, always in the default newline mode.
+        file.__init__(
+            PipeIO(buffered),
+            encoding=file.encoding,
+            errors=file.errors,
+            line_buffering=file.line_buffering,
+            write_through=file.write_through,
+        )
+        return file
     raw = getattr(buffered, "raw", None)
     if not isinstance(raw, io.FileIO):
         return file
