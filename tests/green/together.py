@@ -58,6 +58,7 @@ def cancelled(loop: Loop, function: Callable[[], Any], after: Callable[[], bool]
                 await loop.sleep(0.005)
             await loop.sleep(0.02)
             one.cancel()
-        return one.outcome.cancelled
+        assert one.outcome.cancelled, one.outcome
+        return True
 
     return bool(loop.run(main))

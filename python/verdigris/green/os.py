@@ -259,7 +259,7 @@ def popen(cmd: str, mode: str = "r", buffering: int = -1) -> Any:
     ends = {"stdout": subprocess.PIPE} if mode == "r" else {"stdin": subprocess.PIPE}
     child = subprocess.Popen(cmd, shell=True, text=True, bufsize=buffering, **ends)
     file = child.stdout if mode == "r" else child.stdin
-    return _original._wrap_close(file, child)  # type: ignore[attr-defined]
+    return _original._wrap_close(file, child)
 
 
 REPLACED |= {

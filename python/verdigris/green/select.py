@@ -114,7 +114,9 @@ def _number(fileobj: Any) -> int:
 
 def _listed(fileobjs: Any) -> Any:
     """What can be gone through twice, or what the stdlib's `select` has an error for."""
-    return list(fileobjs) if isinstance(fileobjs, Iterable) else fileobjs
+    if isinstance(fileobjs, (list, tuple)) or not isinstance(fileobjs, Iterable):
+        return fileobjs
+    return list(fileobjs)
 
 
 def select(
