@@ -237,7 +237,7 @@ def system(command: Any) -> int:
     _sys.audit("os.system", line)
     pid = _spawn("/bin/sh", [b"sh", b"-c", line], _original.environ)
     try:
-        return waitpid(pid, 0)[1]
+        return int(waitpid(pid, 0)[1])
     except ChildProcessError:
         return -1
     except BaseException:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 import functools
+import os as _os
 import subprocess as _original
 from typing import Any
 
@@ -20,6 +21,7 @@ from verdigris.green import time as _green_time
 
 _NEEDED = (_green_os, _green_selectors, _green_time)
 
+_WNOHANG = _os.WNOHANG
 _start_thread = _thread.start_new_thread
 _init = _original.Popen.__init__
 _exit = _original.Popen.__exit__
@@ -46,10 +48,23 @@ def _start(self: Any, *args: Any, **kwargs: Any) -> None:
 
 
 def _wait_for_exit(self: Any, timeout: float | None) -> Any:
-    """`Popen._wait`. The lock of `waitpid` is never held while it waits."""
+    """`Popen._wait`. It asks as the stdlib's does when there is a timeout, so the lock is never
+    held while it waits."""
     if self.returncode is not None or not _wait.is_green():
         return _wait_straight(self, timeout)
-    code = _children.until(self._internal_poll, self.pid, timeout)
+
+    def attempt() -> Any:
+        if self._waitpid_lock.acquire(False):
+            try:
+                if self.returncode is None:
+                    pid, status = self._try_wait(_WNOHANG)
+                    if pid == self.pid:
+                        self._handle_exitstatus(status)
+            finally:
+                self._waitpid_lock.release()
+        return self.returncode
+
+    code = _children.until(attempt, self.pid, timeout)
     if code is None:
         assert timeout is not None
         raise _original.TimeoutExpired(self.args, timeout)
