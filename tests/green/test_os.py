@@ -325,6 +325,23 @@ def test_non_blocking_files_return_none(loop: Loop, pipe: Ends) -> None:
     together(loop, body)
 
 
+@pytest.mark.parametrize("newline", [None, "", "\n", "\r\n"])
+def test_newlines(newline: str | None) -> None:
+    def through(module: Any) -> tuple[bytes, list[str]]:
+        reader, writer = stdlib.pipe()
+        with module.fdopen(writer, "w", newline=newline) as file:
+            file.write("one\ntwo\r\n")
+        with module.fdopen(reader, "rb") as file:
+            written = file.read()
+        reader, writer = stdlib.pipe()
+        stdlib.write(writer, b"one\r\ntwo\nthree\r")
+        stdlib.close(writer)
+        with module.fdopen(reader, "r", -1, "utf-8", None, newline) as file:
+            return written, list(file)
+
+    assert through(os) == through(stdlib)
+
+
 def test_a_regular_file_is_left_as_it_is(tmp_path: Path) -> None:
     with os.fdopen(os.open(tmp_path / "file", os.O_RDWR | os.O_CREAT), "w+") as file:
         assert type(file.buffer.raw).__name__ == "FileIO"

@@ -9,7 +9,6 @@ import io
 import os
 import signal
 import subprocess as stdlib
-import sys
 import threading
 import time as plain_time
 from collections.abc import Callable
@@ -152,14 +151,16 @@ def test_files_are_as_the_stdlibs() -> None:
             files = [child.stdin, child.stdout]
             return [
                 (
-                    type(file),
+                    isinstance(file, io.TextIOWrapper),
+                    isinstance(file, io.BufferedReader),
+                    isinstance(file, io.BufferedWriter),
                     isinstance(file, io.RawIOBase),
                     file.mode if hasattr(file, "mode") else None,
                     file.name == file.fileno(),
                     file.readable(),
                     file.closed,
-                    sys.getsizeof(getattr(file, "buffer", file)),
                     getattr(file, "encoding", None),
+                    getattr(file, "errors", None),
                     getattr(file, "newlines", None),
                     getattr(file, "line_buffering", None),
                     getattr(file, "write_through", None),
@@ -167,10 +168,15 @@ def test_files_are_as_the_stdlibs() -> None:
                 for file in files
             ]
 
-    for kwargs in ({}, {"text": True}, {"encoding": "latin1", "bufsize": 1}, {"bufsize": 100}):
+    for kwargs in (
+        {},
+        {"bufsize": 0},
+        {"bufsize": 100},
+        {"text": True},
+        {"text": True, "bufsize": 0},
+        {"encoding": "latin1", "errors": "replace", "bufsize": 1},
+    ):
         assert kinds(subprocess, **kwargs) == kinds(stdlib, **kwargs)
-    raw = kinds(subprocess, bufsize=0)
-    assert [kind[1:6] for kind in raw] == [kind[1:6] for kind in kinds(stdlib, bufsize=0)]
 
 
 def test_a_write_that_does_not_fit(loop: Loop) -> None:
@@ -181,6 +187,31 @@ def test_a_write_that_does_not_fit(loop: Loop) -> None:
             return bytes(child.stdout.read())
 
     assert int(beside(loop, body)) == len(BIG)
+
+
+@pytest.mark.parametrize("text", [False, True])
+def test_closed_while_another_function_reads(loop: Loop, text: bool) -> None:
+    child = sh("exec sleep 60", stdout=PIPE, text=text)
+
+    def end() -> int:
+        time.sleep(0.05)
+        child.kill()
+        child.stdout.close()  # After the read, as between threads.
+        return int(child.wait())
+
+    got = together(loop, child.stdout.readline, end)
+    assert got == ["" if text else b"", -signal.SIGKILL]
+
+
+def test_two_functions_write_to_one_child(loop: Loop) -> None:
+    lines = [b"%d\n" % number * 30_000 for number in range(3)]
+    child = sh("sleep 0.1; exec sort -u", stdin=PIPE, stdout=PIPE)
+
+    together(loop, *(lambda line=line: child.stdin.write(line) for line in lines))
+    child.stdin.close()
+    assert child.stdout.read() == b"0\n1\n2\n"
+    child.stdout.close()
+    child.wait()
 
 
 def test_pipes_from_one_child_to_the_next(loop: Loop) -> None:

@@ -8,14 +8,17 @@ what waits, without another call. A descriptor in non-blocking mode is left alon
 Two who read one pipe are told of the same bytes. On one thread the one that comes late is asked
 to wait again; between threads, or processes, the stdlib's read waits for the next bytes.
 
-`PipeIO` is the raw file over it, for BufferedReader, BufferedWriter and TextIOWrapper. While one
-function waits in a buffered file, another on the same thread that uses this file gets
-"RuntimeError: reentrant call": the file takes them for one thread.
+`PipeIO` is the raw file over it, `PipeReader` and `PipeWriter` the buffered ones, with the stdlib's
+TextIOWrapper over these. A buffered file of the stdlib has a lock of its own, which knows threads:
+it would raise "RuntimeError: reentrant call" for the second of two functions on one thread, say
+for one that closes the file while another waits for a line. So these have a lock that knows
+functions, before that: the second one waits, as a thread would.
 """
 
 from __future__ import annotations
 
 import _socket
+import functools
 import io
 import os as _os
 import select as _select
@@ -225,36 +228,73 @@ class PipeIO(io.RawIOBase):
         self._file._dealloc_warn(source)  # type: ignore[attr-defined]
 
 
-def cooperative(file: Any, buffering: int = -1) -> Any:
-    """Puts a `PipeIO` under a file that `io.open` has just made on a descriptor.
+def _in_turn(method: Callable[..., Any]) -> Any:
+    @functools.wraps(method)
+    def alone(self: Any, *args: Any) -> Any:
+        with self._turn:
+            return method(self, *args)
+
+    return alone
+
+
+class PipeReader(io.BufferedReader):
+    """`io.BufferedReader` that several functions of a thread may use."""
+
+    def __init__(self, raw: io.RawIOBase, buffer_size: int) -> None:
+        self._turn = _wait.RLock()
+        super().__init__(raw, buffer_size)
+
+    read = _in_turn(io.BufferedReader.read)
+    read1 = _in_turn(io.BufferedReader.read1)
+    readinto = _in_turn(io.BufferedReader.readinto)
+    readinto1 = _in_turn(io.BufferedReader.readinto1)
+    readline = _in_turn(io.BufferedReader.readline)
+    peek = _in_turn(io.BufferedReader.peek)
+    close = _in_turn(io.BufferedReader.close)
+
+
+class PipeWriter(io.BufferedWriter):
+    """`io.BufferedWriter` that several functions of a thread may use."""
+
+    def __init__(self, raw: io.RawIOBase, buffer_size: int) -> None:
+        self._turn = _wait.RLock()
+        super().__init__(raw, buffer_size)
+
+    write = _in_turn(io.BufferedWriter.write)
+    flush = _in_turn(io.BufferedWriter.flush)
+    close = _in_turn(io.BufferedWriter.close)
+
+
+def cooperative(file: Any, buffering: int = -1, newline: str | None = None) -> Any:
+    """Makes a file that `io.open` has just made on a descriptor cooperate.
 
     Args:
         file: What `io.open` returned. Nothing must have been read or written.
         buffering: What `io.open` was given.
+        newline: What `io.open` was given. (A text file can't be asked for it.)
 
     Returns:
-        `file`, or the `PipeIO` in its place where it has no buffer.
+        The file to use in its place, which owns the descriptor now.
     """
-    if isinstance(file, io.FileIO):
-        return PipeIO(file)
-    buffered = file.buffer if isinstance(file, io.TextIOWrapper) else file
-    if isinstance(buffered, io.FileIO):
-        # Text without a buffer, which only `Popen` makes, always in the default newline mode.
-        file.__init__(
-            PipeIO(buffered),
+    if isinstance(file, io.TextIOWrapper):
+        below = file.buffer
+        # A second __init__, on another buffer. `detach` would leave nothing to be asked.
+        file.__init__(  # type: ignore[misc]
+            cooperative(below, buffering),
             encoding=file.encoding,
             errors=file.errors,
+            newline=newline,
             line_buffering=file.line_buffering,
             write_through=file.write_through,
         )
         return file
-    raw = getattr(buffered, "raw", None)
-    if not isinstance(raw, io.FileIO):
+    if isinstance(file, io.FileIO):
+        return PipeIO(file)
+    kind = {io.BufferedReader: PipeReader, io.BufferedWriter: PipeWriter}.get(type(file))
+    if kind is None:
         return file
-    # A second __init__ gives a buffered file another raw one, and the text file over it, whose
-    # newline mode can't be asked for, stays.
-    buffered.__init__(PipeIO(raw), buffering if buffering > 1 else _buffer_size(raw))
-    return file
+    raw = file.detach()
+    return kind(PipeIO(raw), buffering if buffering > 1 else _buffer_size(raw))
 
 
 def _buffer_size(raw: Any) -> int:

@@ -136,14 +136,16 @@ def fdopen(
     mode: str = "r",
     buffering: int = -1,
     encoding: str | None = None,
+    errors: str | None = None,
+    newline: str | None = None,
     *args: Any,
     **kwargs: Any,
 ) -> Any:
     """`os.fdopen`."""
     if "b" not in mode:
         encoding = _io.text_encoding(encoding)
-    file = _fdopen(fd, mode, buffering, encoding, *args, **kwargs)
-    return _pipes.cooperative(file, buffering) if _pipes.may_wait(fd) else file
+    file = _fdopen(fd, mode, buffering, encoding, errors, newline, *args, **kwargs)
+    return _pipes.cooperative(file, buffering, newline) if _pipes.may_wait(fd) else file
 
 
 REPLACED: dict[str, Any] = {
