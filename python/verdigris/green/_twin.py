@@ -80,9 +80,7 @@ def make(
             namespace[name] = _bound_anew(value, namespace)
         elif _is_class_of(value, original) and (name in methods or _has_functions(value, original)):
             if value not in classes:
-                classes[value] = _subclass(
-                    value, original, namespace, methods.get(name, {}), classes
-                )
+                classes[value] = _subclass(value, original, namespace, methods.get(name, {}))
                 pair(value, classes[value])
             namespace[name] = classes[value]
         else:
@@ -151,7 +149,6 @@ def _subclass(
     module: types.ModuleType,
     namespace: dict[str, Any],
     methods: Mapping[str, Any],
-    classes: Mapping[type, type],
 ) -> type:
     def anew(value: Any) -> Any:
         if isinstance(value, staticmethod):
@@ -187,6 +184,7 @@ def _subclass(
         "__doc__": cls.__doc__,
     }
     body |= methods
-    # A twin whose base has a twin too comes before that in the order of methods.
-    bases = (cls, *(classes[base] for base in cls.__bases__ if base in classes))
+    # A twin whose base has a twin too, of this module or another, comes before that in the order of
+    # methods.
+    bases = (cls, *(_green[id(base)] for base in cls.__bases__ if id(base) in _green))
     return type(cls)(cls.__name__, bases, body)
