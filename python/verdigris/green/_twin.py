@@ -29,6 +29,8 @@ from typing import Any
 # `_originals`, so no id is reused.
 _green: dict[int, Any] = {}
 _originals: list[Any] = []
+# The class of the stdlib's that a twin was made of.
+_stdlib_classes: dict[type, type] = {}
 
 Methods = Mapping[str, Mapping[str, Any]]
 
@@ -82,6 +84,7 @@ def make(
             if value not in classes:
                 classes[value] = _subclass(value, original, namespace, methods.get(name, {}))
                 pair(value, classes[value])
+                _stdlib_classes[classes[value]] = value
             namespace[name] = classes[value]
         else:
             namespace[name] = value
@@ -132,8 +135,14 @@ def _rebindable(value: Any, module: types.ModuleType) -> bool:
 
 def _bound_anew(function: types.FunctionType, namespace: dict[str, Any]) -> types.FunctionType:
     """The same function with other globals."""
+    code = function.__code__
+    if "super" in code.co_names:
+        code = code.replace(
+            co_names=tuple("_verdigris_super" if n == "super" else n for n in code.co_names)
+        )
+        namespace["_verdigris_super"] = _Super
     new = types.FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
+        code, namespace, function.__name__, function.__defaults__, function.__closure__
     )
     new.__kwdefaults__ = function.__kwdefaults__
     new.__dict__.update(function.__dict__)
@@ -142,6 +151,18 @@ def _bound_anew(function: types.FunctionType, namespace: dict[str, Any]) -> type
     new.__qualname__ = function.__qualname__
     new.__module__ = namespace["__name__"]
     return new
+
+
+class _Super(super):
+    """`super(Name, self)` where Name has become the twin: its next class is the stdlib's Name, the
+    method of which runs already. What is meant is the one after that. `super()` needs no help."""
+
+    def __getattribute__(self, name: str) -> Any:
+        this = object.__getattribute__(self, "__thisclass__")
+        if this not in _stdlib_classes:
+            return super.__getattribute__(self, name)
+        instance = object.__getattribute__(self, "__self__")
+        return getattr(super(_stdlib_classes[this], instance), name)
 
 
 def _subclass(
@@ -186,5 +207,6 @@ def _subclass(
     body |= methods
     # A twin whose base has a twin too, of this module or another, comes before that in the order of
     # methods.
-    bases = (cls, *(_green[id(base)] for base in cls.__bases__ if id(base) in _green))
+    greens = [_green.get(id(base), base) for base in cls.__bases__]
+    bases = (cls, *(green for green in greens if green not in cls.__bases__))
     return type(cls)(cls.__name__, bases, body)
