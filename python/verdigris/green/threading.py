@@ -31,7 +31,6 @@ _stdlib: Any = _original
 _active: dict[int, Any] = _stdlib._active
 _DummyThread: Any = None
 excepthook: Any = None
-__excepthook__: Any = None
 
 
 # --- the current thread ------------------------------------------------------
@@ -99,10 +98,13 @@ def _start(self: Any) -> None:
         raise
 
 
-def _bootstrap(self: Any) -> None:
-    # In the twin, the hooks that somebody set through the stdlib's module count as well.
-    globals().update(_trace_hook=_stdlib._trace_hook, _profile_hook=_stdlib._profile_hook)
-    _stdlib_bootstrap(self)
+def _bootstrap_inner(self: Any) -> None:
+    if _green.green_thread() is None:
+        _stdlib_bootstrap_inner(self)
+    else:
+        # A green thread is traced and profiled as the OS thread that it runs in. A hook of its own
+        # would see all that runs there, and stay when the thread is over. The twin has none.
+        _twin_bootstrap_inner(self)
 
 
 def _delete(self: Any) -> None:
@@ -159,6 +161,17 @@ def _set_tstate_lock(self: Any) -> None:
         self._tstate_lock.acquire()
 
 
+def _wait_for_tstate_lock(self: Any, block: bool = True, timeout: float = -1) -> None:
+    """Of 3.11 and 3.12."""
+    lock = self._tstate_lock
+    if not isinstance(lock, _green._Sentinel):
+        _stdlib_wait_for_tstate_lock(self, block, timeout)
+    # Not the stdlib's: after an exception, such as a cancellation, it takes the thread for stopped.
+    elif lock.acquire(block, timeout):
+        lock.release()
+        self._stop()
+
+
 def _make_invoke_excepthook() -> Callable[[Any], None]:
     of_stdlib = _stdlib_make_invoke_excepthook()
     of_twin = _twin_make_invoke_excepthook()
@@ -171,7 +184,7 @@ def _make_invoke_excepthook() -> Callable[[Any], None]:
             if isinstance(error, KeyboardInterrupt):
                 raise error  # Ctrl-C, which the loop's own code shall see
         # A hook that was set in this module comes before the one of the stdlib's.
-        (of_stdlib if excepthook is __excepthook__ else of_twin)(thread)
+        (of_stdlib if excepthook is _first_excepthook else of_twin)(thread)
 
     return invoke_excepthook
 
@@ -212,9 +225,10 @@ METHODS = {
         for name, method in {
             "start": _start,
             "join": _join,
-            "_bootstrap": _bootstrap,
+            "_bootstrap_inner": _bootstrap_inner,
             "_delete": _delete,
             "_set_tstate_lock": _set_tstate_lock,
+            "_wait_for_tstate_lock": _wait_for_tstate_lock,
         }.items()
         if hasattr(_original.Thread, name)
     }
@@ -229,13 +243,16 @@ def _of_stdlib(function: Any) -> Any:
 # Taken before anybody patches the stdlib, so that they are the stdlib's own.
 _stdlib_start = _of_stdlib(_stdlib.Thread.start)
 _stdlib_join = _of_stdlib(_stdlib.Thread.join)
-# The rest of a thread is its class's own matter: the twin's methods, or the stdlib's, patched.
-_stdlib_bootstrap = _stdlib.Thread._bootstrap
+_stdlib_bootstrap_inner = _stdlib.Thread._bootstrap_inner
+_twin_bootstrap_inner = _of_stdlib(_stdlib_bootstrap_inner)
 _stdlib_set_tstate_lock = _of_stdlib(getattr(_stdlib.Thread, "_set_tstate_lock", None))
+_stdlib_wait_for_tstate_lock = getattr(_stdlib.Thread, "_wait_for_tstate_lock", None)
 _stdlib_make_invoke_excepthook = _stdlib._make_invoke_excepthook
 _twin_make_invoke_excepthook = _of_stdlib(_stdlib._make_invoke_excepthook)
 
 _twin.make(globals(), _original, REPLACED, METHODS)
+_first_excepthook = excepthook
+_trace_hook = _profile_hook = None
 
 
 class _GreenFunction(_DummyThread):  # type: ignore[misc]
