@@ -208,13 +208,13 @@ def test_a_failing_init_is_tried_again(loop: Any) -> None:
     class Fails(threading.local):  # type: ignore[misc]
         def __init__(self, failures: list[bool]) -> None:
             if failures.pop():
-                raise ValueError
+                raise ValueError("once")
             self.x = 1
 
     data = Fails([False, True, False])
 
     def main() -> None:
-        with pytest.raises(ValueError):
+        with pytest.raises(ValueError, match="once"):
             _ = data.x
         assert data.x == 1
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-import queue as stdlib
+import queue as _stdlib
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +15,7 @@ from verdigris.green import _wait
 from verdigris.green import queue as green_queue
 
 queue: Any = green_queue
+stdlib: Any = _stdlib
 
 
 def green(loop: Any, function: Callable[..., Any], *args: Any) -> Any:
@@ -151,7 +152,9 @@ def test_a_cancelled_getter_loses_no_item(loop: Any) -> None:
             if not getters[0].outcome.cancelled:
                 q.put("c")
         values = [getter.outcome.value for getter in getters]
-        assert sorted(value for value in values if value) == ["a", "b", "c"][: 3 - values.count(None)]
+        assert (
+            sorted(value for value in values if value) == ["a", "b", "c"][: 3 - values.count(None)]
+        )
         assert values[1] and values[2]
 
     loop.run(main)

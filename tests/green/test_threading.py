@@ -156,6 +156,7 @@ def test_identities_and_names(loop: Any) -> None:
 def test_enumerate_lists_it_while_it_lives(loop: Any) -> None:
     def main() -> None:
         event = threading.Event()
+        threading.current_thread()  # makes the dummy of this function
         before = threading.active_count()
         thread = threading.Thread(target=event.wait)
         thread.start()
@@ -165,8 +166,7 @@ def test_enumerate_lists_it_while_it_lives(loop: Any) -> None:
         thread.join()
         assert thread not in threading.enumerate()
 
-    # Its own dummy thread is made before the threads are counted.
-    green(loop, lambda: (threading.current_thread(), main()))
+    green(loop, main)
 
 
 @pytest.mark.parametrize("daemon", [True, False, None])
@@ -427,7 +427,12 @@ def test_begins_with_an_empty_context(loop: Any) -> None:
     def main() -> None:
         seen: list[str] = []
         var.set("the starter's")
-        thread = threading.Thread(target=lambda: (seen.append(var.get()), var.set("the thread's")))
+
+        def work() -> None:
+            seen.append(var.get())
+            var.set("the thread's")
+
+        thread = threading.Thread(target=work)
         thread.start()
         thread.join()
         assert seen == ["the starter's" if inherits else "unset"]

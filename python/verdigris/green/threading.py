@@ -246,7 +246,7 @@ _stdlib_join = _of_stdlib(_stdlib.Thread.join)
 _stdlib_bootstrap_inner = _stdlib.Thread._bootstrap_inner
 _twin_bootstrap_inner = _of_stdlib(_stdlib_bootstrap_inner)
 _stdlib_set_tstate_lock = _of_stdlib(getattr(_stdlib.Thread, "_set_tstate_lock", None))
-_stdlib_wait_for_tstate_lock = getattr(_stdlib.Thread, "_wait_for_tstate_lock", None)
+_stdlib_wait_for_tstate_lock: Any = getattr(_stdlib.Thread, "_wait_for_tstate_lock", None)
 _stdlib_make_invoke_excepthook = _stdlib._make_invoke_excepthook
 _twin_make_invoke_excepthook = _of_stdlib(_stdlib._make_invoke_excepthook)
 

@@ -16,6 +16,7 @@ import concurrent.futures.thread as _original
 import os as _os_module
 import sys as _sys_module
 import threading as _stdlib_threading
+import weakref as _weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -212,7 +213,8 @@ class _Crew(ThreadPoolExecutor):  # type: ignore[misc]
         # Whatever this Python's pools have: limits, names, the initializer.
         self.__dict__.update(pool.__dict__)
         del self.__dict__["_verdigris_crews"]
-        self._pool_state = pool.__dict__
+        # Weakly, so that a pool that is dropped goes at once, and its workers with it.
+        self._pool = _weakref.ref(pool)
         self._work_queue = _green_queue.SimpleQueue()
         self._idle_semaphore = threading.Semaphore(0)
         self._threads: set[Any] = set()
@@ -222,7 +224,9 @@ class _Crew(ThreadPoolExecutor):  # type: ignore[misc]
 
     def _initializer_failed(self) -> None:
         super()._initializer_failed()
-        self._pool_state["_broken"] = self._broken
+        pool = self._pool()
+        if pool is not None:
+            pool._broken = self._broken
 
     def _lose(self) -> None:
         """Called by a worker that its loop has cancelled: the others end too, and so do calls."""
