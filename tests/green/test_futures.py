@@ -141,14 +141,17 @@ def test_result_and_exception(loop: Any) -> None:
             assert isinstance(future.exception(), ZeroDivisionError)
             with pytest.raises(ZeroDivisionError):
                 future.result()
-            slow = pool.submit(_wait.sleep, 0.1)
+            runs, go_on = threading.Event(), threading.Event()
+            slow = pool.submit(lambda: (runs.set(), go_on.wait()))
             waiting = pool.submit(work, 1)
+            runs.wait()
             with pytest.raises(TimeoutError):
                 slow.result(timeout=0.001)
             assert slow.running() and not slow.cancel()
             assert waiting.cancel() and waiting.cancelled()
             with pytest.raises(stdlib.CancelledError):
                 waiting.result()
+            go_on.set()
 
     green(loop, main)
 

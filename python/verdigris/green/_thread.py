@@ -212,12 +212,13 @@ def _run(
         thread.end()
 
 
-def _report(error: BaseException, function: object) -> None:
+def _report(error: BaseException, function: object | None) -> None:
     """Reports as the stdlib does for an exception that leaves a thread."""
     hook = sys.unraisablehook
-    text = "Exception ignored in thread started by"
-    arguments = (type(error), error, error.__traceback__, text, function)
-    hook(_hook_arguments()(arguments))
+    text, subject = "Exception ignored in thread started by", function
+    if sys.version_info >= (3, 13):
+        text, subject = f"{text} {function!r}", None
+    hook(_hook_arguments()((type(error), error, error.__traceback__, text, subject)))
 
 
 def _hook_arguments() -> Any:
@@ -227,12 +228,15 @@ def _hook_arguments() -> Any:
         caught: list[Any] = []
         before = sys.unraisablehook
 
+        class Probe(Exception):
+            pass
+
         class Fails:
             def __del__(self) -> None:
-                raise RuntimeError
+                raise Probe
 
         def catch(arguments: Any) -> None:
-            if "Fails" in repr(arguments.object):
+            if arguments.exc_type is Probe:
                 caught.append(type(arguments))
             else:  # of another thread, in this very moment
                 before(arguments)
