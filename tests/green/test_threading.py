@@ -510,10 +510,13 @@ def test_an_exception_of_a_low_level_thread_is_unraisable(
 
 def test_count(loop: Any) -> None:
     def main() -> None:
-        before = _thread._count()
-        thread = threading.Thread(target=never)
+        event, before = threading.Event(), _thread._count()
+        thread = threading.Thread(target=event.wait)
         thread.start()
         assert _thread._count() == before + 1
+        event.set()
+        thread.join()
+        assert _thread._count() == before
 
     green(loop, main)
 
@@ -727,3 +730,42 @@ def test_asyncio_tasks_of_a_thread_are_its_loops(aio: Any) -> None:
         return seen
 
     assert green(aio, main) == [42]
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="eager tasks are of 3.12")
+def test_started_under_an_eager_task_factory() -> None:
+    """On asyncio's own loop: uvloop and 3.13.0's factory don't fit."""
+    order: list[str] = []
+
+    def work() -> None:
+        order.append("thread")
+        _wait.sleep(0.001)
+        order.append(threading.current_thread().name)
+
+    def start() -> None:
+        thread = threading.Thread(target=work, name="worker")
+        thread.start()
+        order.append("starter")
+        thread.join()
+
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(getattr(asyncio, "eager_task_factory"))  # noqa: B009
+        await async_def(start)
+
+    asyncio.run(main())
+    assert order == ["thread", "starter", "worker"]
+
+
+def test_ctrl_c_in_a_green_thread_ends_the_run(aio: Any, reports: list[Any]) -> None:
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    def main() -> None:
+        thread = threading.Thread(target=interrupted)
+        thread.start()
+        thread.join()
+        _wait.sleep(3600)
+
+    with pytest.raises(KeyboardInterrupt):
+        green(aio, main)
+    assert reports == []
