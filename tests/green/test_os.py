@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from conftest import Loop
-from together import beside, cancelled, together
+from green.together import beside, cancelled, together
 
 from verdigris import async_def
 from verdigris.green import os, time  # type: ignore[attr-defined]

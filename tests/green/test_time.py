@@ -6,7 +6,7 @@ import time as stdlib
 
 import pytest
 from conftest import Loop
-from together import beside, cancelled, together
+from green.together import beside, cancelled, together
 
 from verdigris.green import time  # type: ignore[attr-defined]
 

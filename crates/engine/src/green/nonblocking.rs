@@ -255,7 +255,7 @@ pub unsafe extern "C" fn retry(
             return ptr::null_mut();
         }
         let timeout = (*socket).timeout;
-        if timeout == 0 || here::find().is_none() {
+        if timeout == 0 || (*socket).fd < 0 || here::find().is_none() {
             return ffi::PyObject_Vectorcall(function, rest, count, ptr::null_mut());
         }
         let mut deadline = None;
@@ -278,6 +278,11 @@ pub unsafe extern "C" fn retry(
             }
             if !wait_for(here, object, fd, events, timeout, &mut deadline) {
                 return ptr::null_mut();
+            }
+            if (*socket).fd < 0 {
+                // Objects of `_ssl` know the number only, which may be another file's now.
+                *libc::__errno_location() = libc::EBADF;
+                return ffi::PyErr_SetFromErrno(ffi::PyExc_OSError);
             }
         }
     }

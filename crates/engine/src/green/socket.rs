@@ -107,6 +107,12 @@ unsafe fn original(
     }
 }
 
+/// Flags of calls that wait for nothing.
+#[cfg(target_os = "linux")]
+const NEVER_WAITS: c_int = libc::MSG_DONTWAIT | libc::MSG_ERRQUEUE;
+#[cfg(not(target_os = "linux"))]
+const NEVER_WAITS: c_int = libc::MSG_DONTWAIT;
+
 /// What a call on a socket works with, where it may wait green.
 struct Call {
     object: *mut PyObject,
@@ -117,11 +123,11 @@ struct Call {
 
 /// None where the stdlib's method is right: not green, non-blocking, or closed.
 #[inline]
-unsafe fn begin(object: *mut PyObject) -> Option<(Call, Here)> {
+unsafe fn begin(object: *mut PyObject, flags: c_int) -> Option<(Call, Here)> {
     // SAFETY: the GIL is held; the descriptor has checked the type.
     unsafe {
         let socket: *mut SocketObject = object.cast();
-        if (*socket).timeout == 0 || (*socket).fd < 0 {
+        if (*socket).timeout == 0 || (*socket).fd < 0 || flags & NEVER_WAITS != 0 {
             return None;
         }
         let here = here::find()?;
@@ -195,14 +201,23 @@ impl Call {
     ) -> Option<usize> {
         // SAFETY: the GIL is held; the buffer is the caller's and has that length.
         unsafe {
+            let mut got = 0; // of all that is waited for
             loop {
                 let fd = (*self.socket).fd;
                 let reactor = here.reactor;
                 if flags != 0 || fd < 0 || (*reactor).may_be_readable(fd, self.object) {
                     let done = system_call(length, || {
-                        libc::recv(fd, buffer, length, flags | libc::MSG_DONTWAIT)
+                        let rest = buffer.cast::<u8>().add(got).cast();
+                        libc::recv(fd, rest, length - got, flags | libc::MSG_DONTWAIT)
                     });
                     match tried(done) {
+                        Tried::Done(count) if flags & libc::MSG_WAITALL != 0 && count > 0 => {
+                            got += count;
+                            if got == length {
+                                return Some(got);
+                            }
+                        }
+                        Tried::Done(count) if got > 0 => return Some(got + count),
                         Tried::Done(count) => {
                             // TCP gives all it has. Others keep messages apart.
                             let is_tcp = (*self.socket).kind == libc::SOCK_STREAM
@@ -268,10 +283,13 @@ impl Call {
     }
 }
 
-/// An int argument, or None with an exception set.
-unsafe fn int(object: *mut PyObject) -> Option<c_int> {
-    // SAFETY: the GIL is held.
+/// An argument `flags`, 0 by default. None with an exception set.
+unsafe fn flags_of(object: *mut PyObject) -> Option<c_int> {
+    // SAFETY: the GIL is held; `object` is borrowed, or null.
     unsafe {
+        if object.is_null() {
+            return Some(0);
+        }
         let value = ffi::PyLong_AsLong(object);
         if value == -1 && !ffi::PyErr_Occurred().is_null() {
             return None;
@@ -287,6 +305,40 @@ unsafe fn int(object: *mut PyObject) -> Option<c_int> {
     }
 }
 
+/// The arguments by their places, null where none was given. None where they are not
+/// what the names say.
+unsafe fn positional<const N: usize>(
+    args: *const *mut PyObject,
+    nargs: ffi::Py_ssize_t,
+    names: *mut PyObject,
+    known: [&CStr; N],
+) -> Option<[*mut PyObject; N]> {
+    // SAFETY: called with the arguments of a vectorcall.
+    unsafe {
+        let mut places = [ptr::null_mut(); N];
+        for (index, place) in places.iter_mut().take(nargs as usize).enumerate() {
+            *place = *args.add(index);
+        }
+        if nargs as usize > N {
+            return None;
+        }
+        if names.is_null() {
+            return Some(places);
+        }
+        for index in 0..ffi::PyTuple_GET_SIZE(names) {
+            let name = ffi::PyTuple_GET_ITEM(names, index);
+            let place = known.iter().position(|known| {
+                ffi::PyUnicode_CompareWithASCIIString(name, known.as_ptr()) == 0
+            })?;
+            if !places[place].is_null() {
+                return None;
+            }
+            places[place] = *args.offset(nargs + index);
+        }
+        Some(places)
+    }
+}
+
 unsafe extern "C" fn recv(
     this: *mut PyObject,
     args: *mut *mut PyObject,
@@ -294,26 +346,25 @@ unsafe extern "C" fn recv(
 ) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held and live objects.
     unsafe {
-        let begun = if (1..=2).contains(&nargs) {
-            begin(this)
+        if !(1..=2).contains(&nargs) {
+            return original(RECV, this, args, nargs, ptr::null_mut());
+        }
+        let flags = if nargs > 1 {
+            *args.add(1)
         } else {
-            None
+            ptr::null_mut()
         };
-        let Some((mut call, here)) = begun else {
+        let Some(flags) = flags_of(flags) else {
+            return ptr::null_mut();
+        };
+        let Some((mut call, here)) = begin(this, flags) else {
             return original(RECV, this, args, nargs, ptr::null_mut());
         };
         let length = ffi::PyNumber_AsSsize_t(*args, ffi::PyExc_OverflowError);
         if length < 0 {
+            ffi::PyErr_Clear();
             return original(RECV, this, args, nargs, ptr::null_mut());
         }
-        let flags = if nargs > 1 {
-            int(*args.add(1))
-        } else {
-            Some(0)
-        };
-        let Some(flags) = flags else {
-            return ptr::null_mut();
-        };
         let mut bytes = ffi::PyBytes_FromStringAndSize(ptr::null(), length);
         if bytes.is_null() {
             return bytes;
@@ -338,35 +389,29 @@ unsafe extern "C" fn recv_into(
 ) -> *mut PyObject {
     // SAFETY: as above.
     unsafe {
-        let begun = if names.is_null() && (1..=3).contains(&nargs) {
-            begin(this)
-        } else {
-            None
-        };
-        let Some((mut call, here)) = begun else {
+        let given = positional(args, nargs, names, [c"buffer", c"nbytes", c"flags"]);
+        let Some([buffer, wanted, flags]) = given.filter(|given| !given[0].is_null()) else {
             return original(RECV_INTO, this, args, nargs, names);
         };
-        let wanted = if nargs > 1 {
-            ffi::PyNumber_AsSsize_t(*args.add(1), ffi::PyExc_OverflowError)
-        } else {
+        let Some(flags) = flags_of(flags) else {
+            return ptr::null_mut();
+        };
+        let Some((mut call, here)) = begin(this, flags) else {
+            return original(RECV_INTO, this, args, nargs, names);
+        };
+        let wanted = if wanted.is_null() {
             0
+        } else {
+            ffi::PyNumber_AsSsize_t(wanted, ffi::PyExc_OverflowError)
         };
         if wanted == -1 && !ffi::PyErr_Occurred().is_null() {
             return ptr::null_mut();
         }
-        let flags = if nargs > 2 {
-            int(*args.add(2))
-        } else {
-            Some(0)
-        };
-        let Some(flags) = flags else {
-            return ptr::null_mut();
-        };
         if wanted < 0 {
             return raise(ffi::PyExc_ValueError, c"negative buffersize in recv_into");
         }
         let mut view = core::mem::MaybeUninit::<ffi::Py_buffer>::zeroed();
-        if ffi::PyObject_GetBuffer(*args, view.as_mut_ptr(), ffi::PyBUF_WRITABLE) < 0 {
+        if ffi::PyObject_GetBuffer(buffer, view.as_mut_ptr(), ffi::PyBUF_WRITABLE) < 0 {
             ffi::PyErr_Clear();
             return original(RECV_INTO, this, args, nargs, names); // its error
         }
@@ -397,21 +442,19 @@ unsafe fn sending(
 ) -> *mut PyObject {
     // SAFETY: as above.
     unsafe {
-        let begun = if (1..=2).contains(&nargs) {
-            begin(this)
-        } else {
-            None
-        };
-        let Some((mut call, mut here)) = begun else {
+        if !(1..=2).contains(&nargs) {
             return original(which, this, args, nargs, ptr::null_mut());
-        };
+        }
         let flags = if nargs > 1 {
-            int(*args.add(1))
+            *args.add(1)
         } else {
-            Some(0)
+            ptr::null_mut()
         };
-        let Some(flags) = flags else {
+        let Some(flags) = flags_of(flags) else {
             return ptr::null_mut();
+        };
+        let Some((mut call, mut here)) = begin(this, flags) else {
+            return original(which, this, args, nargs, ptr::null_mut());
         };
         if ffi::PyUnicode_Check(*args) != 0 {
             return original(which, this, args, nargs, ptr::null_mut()); // its error
@@ -429,7 +472,9 @@ unsafe fn sending(
                 break ptr::null_mut();
             };
             sent += count;
-            if which == SEND {
+            // Without a timeout a blocking `send` takes all that a stream is given.
+            let whole = call.timeout < 0 && (*call.socket).kind == libc::SOCK_STREAM;
+            if which == SEND && (sent >= length || !whole) {
                 break ffi::PyLong_FromSize_t(sent);
             }
             if sent >= length {
