@@ -419,7 +419,7 @@ def test_nohang_never_waits(loop: Loop) -> None:
 
 
 def test_a_child_that_stops_and_goes_on(loop: Loop) -> None:
-    pid = child("kill -STOP $$; exit 5")
+    pid = child("sleep 0.2; kill -STOP $$; exit 5")
 
     def body() -> list[int]:
         _, stopped = os.waitpid(pid, os.WUNTRACED)
