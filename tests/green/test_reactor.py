@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import AsyncioLoop, Loop, TrioLoop
+from conftest import AsyncioLoop, Loop
 
 from verdigris import _engine, async_def, await_, ensure_portal
 from verdigris.green import _wait

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import select as stdlib
 import socket
@@ -11,8 +12,8 @@ from typing import Any
 
 import pytest
 from conftest import Loop
-from green.together import beside, cancelled, together
 
+from green.together import beside, cancelled, together
 from verdigris import async_def
 from verdigris.green import select, time  # type: ignore[attr-defined]
 from verdigris.green._wait import is_green
@@ -133,9 +134,11 @@ def same_error(loop: Loop, call: Callable[[Any], object]) -> type[BaseException]
 
 def a_closed_descriptor() -> int:
     reader, writer = os.pipe()
-    os.close(reader)
-    os.close(writer)
-    return reader
+    # A number that nothing gets by itself, as the reactor's own descriptor might.
+    closed = fcntl.fcntl(reader, fcntl.F_DUPFD, 700)
+    for fd in (reader, writer, closed):
+        os.close(fd)
+    return closed
 
 
 @pytest.mark.parametrize(

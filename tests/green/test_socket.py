@@ -542,6 +542,7 @@ def test_closing_wakes_accept(loop: Any) -> None:
 
 def test_a_descriptor_closed_behind_the_socket(loop: Any) -> None:
     def receive() -> None:
+        assert _wait.is_green()  # there is a reactor, which would take the number
         with pair() as (a, b):
             for sock, close in ((a, socket.close), (b, os.close)):
                 close(sock.fileno())

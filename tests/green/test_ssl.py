@@ -26,7 +26,7 @@ BEFORE, BEFORE_TOO = (stdlib_ssl.create_default_context() for _ in range(2))
 from certificates import HOST, Certificates, certificates  # noqa: E402
 
 from verdigris import async_def  # noqa: E402
-from verdigris.green import _twin  # noqa: E402
+from verdigris.green import _twin, _wait  # noqa: E402
 from verdigris.green import socket as _twin_socket  # noqa: E402
 from verdigris.green import ssl as _twin_ssl  # noqa: E402
 
@@ -315,6 +315,7 @@ def test_a_peer_that_resets(loop: Any, certificates: Certificates) -> None:
     def ask(address: Any) -> None:
         with socket.create_connection(address) as sock:
             sock.setsockopt(stdlib.SOL_SOCKET, stdlib.SO_LINGER, struct.pack("ii", 1, 0))
+            _wait.sleep(0.05)  # a reset before there is a TLS socket is another thing
 
     error, _ = hello(loop, certificates.server_context(), ask)
     assert isinstance(error, ConnectionError | ssl.SSLError)

@@ -17,8 +17,8 @@ from typing import Any
 
 import pytest
 from conftest import Loop
-from green.together import beside, cancelled, together
 
+from green.together import beside, cancelled, together
 from verdigris import async_def
 from verdigris.green import subprocess, time  # type: ignore[attr-defined]
 

@@ -6,8 +6,8 @@ import time as stdlib
 
 import pytest
 from conftest import Loop
-from green.together import beside, cancelled, together
 
+from green.together import beside, cancelled, together
 from verdigris.green import time  # type: ignore[attr-defined]
 
 

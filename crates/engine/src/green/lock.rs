@@ -568,7 +568,7 @@ pub unsafe fn make_type() -> *mut PyObject {
         slot(0, ptr::null_mut()),
     ];
     let mut spec = ffi::PyType_Spec {
-        name: c"verdigris._engine.Lock".as_ptr(),
+        name: c"_thread.lock".as_ptr(),
         basicsize: size_of::<Lock>() as c_int,
         itemsize: 0,
         flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_IMMUTABLETYPE) as c_uint,

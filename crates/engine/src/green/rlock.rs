@@ -281,7 +281,7 @@ pub unsafe fn make_type() -> *mut PyObject {
         slot(0, ptr::null_mut()),
     ];
     let mut spec = ffi::PyType_Spec {
-        name: c"verdigris._engine.RLock".as_ptr(),
+        name: c"_thread.RLock".as_ptr(),
         basicsize: size_of::<RLock>() as c_int,
         itemsize: 0,
         flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_IMMUTABLETYPE | ffi::Py_TPFLAGS_BASETYPE)
