@@ -67,7 +67,7 @@ def held_by(module: ModuleType, greens: Mapping[int, Any]) -> Iterator[Held]:
         module: The module.
         greens: The green objects, by the id of the originals that they stand for.
     """
-    own = module.__name__ if isinstance(_dict_of(module).get("__name__"), str) else None
+    own = _dict_of(module).get("__name__")
     for name, value in list(_dict_of(module).items()):
         if id(value) in greens:
             yield Held(name, _setter(module, name, greens[id(value)]))

@@ -16,7 +16,6 @@ from typing import Any
 
 from verdigris import _held_originals
 from verdigris._patched_modules import is_stdlib
-from verdigris.green import _wait
 
 _LOCK = type(_thread.allocate_lock())
 _RLOCK = type(_thread.RLock())
@@ -29,7 +28,11 @@ def replace() -> None:
         if is_stdlib(name) and name not in _KEEP and not _held_originals.is_written_in_c(module):
             for attribute, value in list(vars(module).items()):
                 if _is_free(value):
-                    setattr(module, attribute, _green(value))
+                    green = _green(value)
+                    # As its module has it for the lock that was there. (`logging` itself makes
+                    # the locks of handlers new in a child.)
+                    os.register_at_fork(after_in_child=green._at_fork_reinit)
+                    setattr(module, attribute, green)
     _replace_those_of_handlers()
 
 
@@ -39,10 +42,10 @@ def _is_free(value: object) -> bool:
 
 
 def _green(lock: object) -> Any:
-    green = _wait.Lock() if type(lock) is _LOCK else _wait.RLock()
-    # As its module has it for the lock that was there.
-    os.register_at_fork(after_in_child=green._at_fork_reinit)
-    return green
+    # Its import brings more than a program needs that patches nothing.
+    from verdigris.green import _wait
+
+    return _wait.Lock() if type(lock) is _LOCK else _wait.RLock()
 
 
 def _replace_those_of_handlers() -> None:
@@ -52,5 +55,4 @@ def _replace_those_of_handlers() -> None:
     for reference in list(logging._handlerList):
         handler = reference()
         if handler is not None and _is_free(getattr(handler, "lock", None)):
-            # `logging` itself makes the locks of handlers new in a child.
-            handler.lock = _wait.RLock() if type(handler.lock) is _RLOCK else _wait.Lock()
+            handler.lock = _green(handler.lock)

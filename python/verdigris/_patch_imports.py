@@ -222,7 +222,7 @@ class _Notes:
 
 
 def _seeing_who_imports(import_before: Any) -> Any:
-    def __import__(  # noqa: N807
+    def __import__(  # noqa: A001
         name: str,
         globals: Any = None,  # noqa: A002
         locals: Any = None,  # noqa: A002
@@ -383,9 +383,7 @@ def _names_used_by(value: object) -> set[str]:
 
 def _warn(block: _Block) -> None:
     held = {
-        module: names
-        for module, names in block.holders.items()
-        if names and module not in _warned
+        module: names for module, names in block.holders.items() if names and module not in _warned
     }
     if not held:
         return

@@ -6,7 +6,6 @@ patch use it: in place (`_patch_in_place`) and for imports (`_patch_imports`).
 """
 
 import importlib
-import pkgutil
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -109,6 +108,8 @@ def _find(name: str) -> list[Patchable]:
         found = []
         twin = _import_green(name)
         if twin is not None:
+            import pkgutil
+
             for info in pkgutil.iter_modules(getattr(twin, "__path__", ())):
                 if not info.name.startswith("__"):
                     found += _patchable(name, _import_green(f"{name}.{info.name}"))

@@ -1,30 +1,90 @@
-"""psycopg 3 in green functions.
+"""psycopg2 and psycopg 3, which wait in C, in green functions.
 
-psycopg's sync and async connections share generators, which yield what they wait for: reading,
-writing, or both. `psycopg.waiting` drives them. Its `wait` is a function in C where that can be
-had, and it blocks. Here are two functions that drive the generators on a green function's loop,
-put in the place of `wait` and `wait_conn` wherever psycopg has taken them by name.
-
-A loop's cancellation is none of the interruptions that psycopg's sync connection knows, so it
-would leave the query running. `Connection.wait` does for it what the async connection does: cancel
-on the server, and take what it says to that, so that the connection can be used again.
+What is put into them is in `_psycopg2_wait` and `_psycopg3_wait`, which are imported only here and
+only when they are wanted.
 """
 
-import contextlib
-import os
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from verdigris.green import _wait
 
-_monotonic = time.monotonic
-_fstat = os.fstat
+class PatchedPsycopg2:
+    """psycopg2 with a wait callback of ours. Made by `patch_psycopg2`.
 
-# How long the server may take to end a query that was cancelled.
-_SECONDS_TO_CANCEL = 5.0
+    As a context manager it is undone at the end of the block.
+    """
+
+    def __init__(self, before: Callable[[Any], object] | None) -> None:
+        """Takes the callback that was set before. Call `patch_psycopg2` instead."""
+        self._before = before
+
+    def undo(self) -> None:
+        """Gives psycopg2 the wait callback back that it had, or none."""
+        global _patch_of_2
+        if _patch_of_2 is self:
+            from psycopg2 import extensions
+
+            from verdigris import _psycopg2_wait
+
+            # A callback that somebody has set since is theirs to remove.
+            if extensions.get_wait_callback() is _psycopg2_wait.wait_for:
+                extensions.set_wait_callback(self._before)
+            _patch_of_2 = None
+
+    def __enter__(self) -> "PatchedPsycopg2":
+        """Nothing is left to do: it is patched."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """Undoes it."""
+        self.undo()
+
+
+_patch_of_2: PatchedPsycopg2 | None = None
+
+
+def patch_psycopg2() -> PatchedPsycopg2:
+    """Has psycopg2 wait without blocking the loop, in functions that run green.
+
+    Elsewhere it waits as before. SQLAlchemy over psycopg2 and connection pools work the same.
+    `connect_timeout` is kept. A wait that is cancelled cancels the query on the server, and the
+    connection is closed.
+
+    psycopg2 itself refuses `COPY` and large objects while it has a wait callback, in every thread.
+    Host names are resolved by libpq, which blocks: give an address where that matters. Call it
+    once, at the start of the program; a second call gives the same object. Not a checkpoint.
+
+    Returns:
+        An object to `undo()` it with, also a context manager.
+
+    Raises:
+        ImportError: psycopg2 is not installed.
+
+    Example:
+        >>> from verdigris import patch_psycopg2
+        >>> import psycopg2.extensions
+        >>> with patch_psycopg2():
+        ...     psycopg2.extensions.get_wait_callback() is not None
+        True
+        >>> psycopg2.extensions.get_wait_callback() is None
+        True
+    """
+    global _patch_of_2
+    try:
+        from psycopg2 import extensions
+    except ImportError as error:
+        raise ImportError(
+            "patch_psycopg2() needs psycopg2, which is not installed. Install psycopg2 or "
+            "psycopg2-binary; for psycopg 3 call patch_psycopg()."
+        ) from error
+    from verdigris import _psycopg2_wait
+
+    if _patch_of_2 is None:
+        _patch_of_2 = PatchedPsycopg2(extensions.get_wait_callback())
+    extensions.set_wait_callback(_psycopg2_wait.wait_for)
+    return _patch_of_2
 
 
 class PatchedPsycopg:
@@ -39,12 +99,12 @@ class PatchedPsycopg:
 
     def undo(self) -> None:
         """Gives psycopg its own wait functions back. Waits that go on now end as they began."""
-        global _patch
+        global _patch_of_3
         for step in self._undo:
             step()
         self._undo = []
-        if _patch is self:
-            _patch = None
+        if _patch_of_3 is self:
+            _patch_of_3 = None
 
     def __enter__(self) -> "PatchedPsycopg":
         """Nothing is left to do: it is patched."""
@@ -55,7 +115,7 @@ class PatchedPsycopg:
         self.undo()
 
 
-_patch: PatchedPsycopg | None = None
+_patch_of_3: PatchedPsycopg | None = None
 
 
 def patch_psycopg() -> PatchedPsycopg:
@@ -85,8 +145,8 @@ def patch_psycopg() -> PatchedPsycopg:
         >>> psycopg.waiting.wait is before
         True
     """
-    global _patch
-    if _patch is None:
+    global _patch_of_3
+    if _patch_of_3 is None:
         try:
             import psycopg
             from psycopg import waiting
@@ -95,16 +155,18 @@ def patch_psycopg() -> PatchedPsycopg:
                 "patch_psycopg() needs psycopg 3, which is not installed. Install psycopg; for "
                 "psycopg2 call patch_psycopg2()."
             ) from error
+        from verdigris import _psycopg3_wait
+
         undo: list[Callable[[], object]] = []
         for before, green in (
-            (waiting.wait, _waiting(waiting.wait)),
-            (waiting.wait_conn, _waiting_to_connect(waiting.wait_conn)),
+            (waiting.wait, _psycopg3_wait.waiting_for(waiting.wait)),
+            (waiting.wait_conn, _psycopg3_wait.waiting_to_connect(waiting.wait_conn)),
         ):
             undo += _put_everywhere(before, green)
         connection: Any = psycopg.Connection
-        undo.append(_put(connection, "wait", _cancelling(connection.wait)))
-        _patch = PatchedPsycopg(undo)
-    return _patch
+        undo.append(_put(connection, "wait", _psycopg3_wait.cancelling(connection.wait)))
+        _patch_of_3 = PatchedPsycopg(undo)
+    return _patch_of_3
 
 
 def _put_everywhere(before: object, green: object) -> list[Callable[[], object]]:
@@ -131,153 +193,3 @@ def _put(target: Any, name: str, value: object) -> Callable[[], object]:
             setattr(target, name, before)
 
     return undo
-
-
-def _waiting(before: Callable[..., Any]) -> Callable[..., Any]:
-    def wait(
-        gen: Any, fileno: int, interval: float | None = 0.0, timeout: float | None = None
-    ) -> Any:
-        if not _wait.is_green():
-            return before(gen, fileno, interval, *(() if timeout is None else (timeout,)))
-        deadline = None if timeout is None else _monotonic() + timeout
-        try:
-            wanted = next(gen)
-            while True:
-                wanted = gen.send(_ready(fileno, wanted, interval, deadline))
-                _check(deadline)
-        except StopIteration as end:
-            return end.value
-
-    return wait
-
-
-def _waiting_to_connect(before: Callable[..., Any]) -> Callable[..., Any]:
-    def wait_conn(gen: Any, interval: float | None = 0.0, timeout: float | None = None) -> Any:
-        if not _wait.is_green():
-            return before(gen, interval, timeout)
-        # Older releases say 0 for no timeout.
-        deadline = _monotonic() + timeout if timeout else None
-        try:
-            fileno, wanted = next(gen)
-            while True:
-                fileno, wanted = gen.send(_ready(fileno, wanted, interval, deadline))
-                _check(deadline)
-        except StopIteration as end:
-            return end.value
-
-    return wait_conn
-
-
-def _ready(fileno: int, wanted: int, interval: float | None, deadline: float | None) -> int:
-    """Waits for a descriptor, and gives what psycopg calls `Ready`: 0 when the interval is over.
-
-    A generator may count on being asked again after the interval (`Connection.notifies`).
-    """
-    from psycopg import OperationalError
-
-    timeout = interval
-    if deadline is not None:
-        left = max(0.0, deadline - _monotonic())
-        timeout = left if interval is None else min(interval, left)
-    try:
-        # Reading is 1 and writing 2, there and here.
-        ready = _wait.fd(fileno, int(wanted), timeout) & int(wanted)
-        if not ready:
-            _fstat(fileno)
-    except TimeoutError:
-        # One of the loop's, which comes from outside.
-        raise
-    except OSError as error:
-        raise OperationalError("connection socket closed") from error
-    return ready
-
-
-def _check(deadline: float | None) -> None:
-    if deadline is not None and _monotonic() >= deadline:
-        from psycopg import errors
-
-        # Releases before 3.3 know one error for it.
-        raise getattr(errors, "_WaitTimeout", errors.ConnectionTimeout)("wait timeout expired")
-
-
-def _cancelling(before: Callable[..., Any]) -> Callable[..., Any]:
-    def wait(self: Any, gen: Any, *args: Any, **kwargs: Any) -> Any:
-        if not _wait.is_green():
-            return before(self, gen, *args, **kwargs)
-        try:
-            return before(self, gen, *args, **kwargs)
-        except (Exception, KeyboardInterrupt, SystemExit):
-            # Errors leave the connection in order, and psycopg knows these two interruptions.
-            raise
-        except BaseException as cancelled:
-            from psycopg.pq import TransactionStatus
-
-            if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
-                _end_query(self, gen, may_wait=not isinstance(cancelled, GeneratorExit))
-            raise
-
-    return wait
-
-
-def _end_query(connection: Any, gen: Any, may_wait: bool) -> None:
-    """Cancels a query on the server and reads what is left of it, or closes the connection."""
-    from psycopg import errors, waiting
-
-    ended = False
-    try:
-        if may_wait:
-            with _shielded():
-                _cancel(connection)
-                deadline = _monotonic() + _SECONDS_TO_CANCEL
-                waiting.wait(_until(gen, deadline), connection.pgconn.socket, 0.1)
-            ended = True
-    except errors.QueryCanceled:
-        ended = True
-    except errors.Error:
-        # Lost, or not ended in time: closed below, and the cancellation goes on.
-        return
-    finally:
-        if not ended:
-            connection.pgconn.finish()
-
-
-def _until(gen: Any, deadline: float) -> Iterator[Any]:
-    """The rest of a generator, for a time."""
-    from psycopg import OperationalError
-
-    wanted = next(gen)
-    while True:
-        ready = yield wanted
-        try:
-            wanted = gen.send(ready)
-        except StopIteration as end:
-            return end.value
-        if _monotonic() >= deadline:
-            raise OperationalError("the query was cancelled, and did not end")
-
-
-def _cancel(connection: Any) -> None:
-    if _cancels_safely():
-        connection._try_cancel(timeout=_SECONDS_TO_CANCEL)
-    else:
-        # libpq before 17 opens a connection for it and blocks.
-        _wait.offload(connection.cancel)
-
-
-def _cancels_safely() -> bool:
-    try:
-        from psycopg import capabilities
-    except ImportError:  # psycopg 3.1
-        return False
-    return bool(capabilities.has_cancel_safe())
-
-
-@contextlib.contextmanager
-def _shielded() -> Iterator[None]:
-    """Lets a cancelled task wait. On asyncio it may anyway: a cancellation is raised once."""
-    trio = sys.modules.get("trio")
-    if trio is None or not trio.lowlevel.in_trio_task():
-        yield
-        return
-    with trio.CancelScope(shield=True):
-        yield

@@ -27,7 +27,6 @@ from verdigris._engine import async_def
 from verdigris._patch_in_place import patch_all
 from verdigris._psycopg import patch_psycopg
 from verdigris._when_imported import when_imported
-from verdigris.green import _wait
 
 LOOPS = ("asyncio", "uvloop", "trio")
 
@@ -133,7 +132,7 @@ def _exit_code(code: object) -> int:
 
 def _print(error: BaseException) -> None:
     """Shows an exception that nobody has caught, without what stands above the program."""
-    trace = _of_program(error.__traceback__)
+    trace = _of_program(error.__traceback__, error)
     error.__traceback__ = trace
     try:
         sys.excepthook(type(error), error, trace)
@@ -145,9 +144,20 @@ def _print(error: BaseException) -> None:
     _flush()
 
 
-def _of_program(trace: TracebackType | None) -> TracebackType | None:
+def _of_program(trace: TracebackType | None, error: BaseException) -> TracebackType | None:
+    """The traceback without the frames of verdigris."""
     while trace is not None and _is_ours(trace.tb_frame):
         trace = trace.tb_next
+    last = trace
+    while last is not None and last.tb_next is not None:
+        below = last.tb_next
+        if not _is_ours(below.tb_frame):
+            last = below
+        elif isinstance(error, KeyboardInterrupt):
+            # It came while the program waited. How the loop does that is not the program's.
+            last.tb_next = None
+        else:
+            last.tb_next = below.tb_next
     return trace
 
 
@@ -275,7 +285,9 @@ def _module(name: str, module: ModuleType, found_as: str | None = None) -> CodeT
             1,
         ) from None
     if spec is None:
-        what = f"can't find '__main__' module in {shown!r}" if found_as else f"No module named {name}"
+        what = (
+            f"can't find '__main__' module in {shown!r}" if found_as else f"No module named {name}"
+        )
         raise NoProgram(what, 1)
     if spec.submodule_search_locations is not None:
         if name.endswith(".__main__"):
