@@ -60,7 +60,7 @@ def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
 
 def _is_program(arguments: list[str]) -> bool:
     match arguments:
-        case [] | ["doctor"] | ["-m"] | ["-c"]:
+        case [] | ["doctor", *_] | ["-m"] | ["-c"]:
             return False
         case ["-" | "-m" | "-c", *_]:
             return True

@@ -20,17 +20,33 @@ from typing import Any
 from verdigris._when_imported import when_imported
 from verdigris.green import _wait
 
-_installed = False
+# The loop that runs the program: an asyncio loop, or the run of Trio's.
+_outer: Any = None
 
 
 def allow() -> None:
-    """Lets sync code in green functions run loops of asyncio's, uvloop's too. For good."""
-    global _installed
-    if _installed:
-        return
-    _installed = True
+    """Lets the program run loops of its own: asyncio's, uvloop's, Trio's. For good.
+
+    Called in a green function, on the loop that runs the program.
+    """
+    global _outer
+    _outer = _running_trio() or _running_asyncio()
     when_imported("asyncio", _allow_asyncio)
     when_imported("uvloop", _allow_uvloop)
+    when_imported("trio", _allow_trio)
+
+
+def _running_asyncio() -> Any:
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()
+
+
+def _running_trio() -> Any:
+    return getattr(_trio_context(), "runner", None)
+
+
+def _trio_context() -> Any:
+    return getattr(sys.modules.get("trio._core._run"), "GLOBAL_RUN_CONTEXT", None)
 
 
 def _allow_asyncio() -> None:
@@ -63,13 +79,22 @@ def _allow_uvloop() -> None:
         setattr(uvloop.Loop, name, _alone(getattr(uvloop.Loop, name)))
 
 
+def _allow_trio() -> None:
+    import trio
+
+    trio.run = _alone(trio.run)
+
+
 def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, which finds no running loop if sync code calls it in a green function."""
+    """The function, which finds no running loop if the program's sync code calls it."""
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        # Async code that a green function awaits is refused, as anywhere.
-        if not _wait.is_green() or not _wait.starts_green_threads():
+        # What runs in a loop of the program's own is refused, as anywhere; so is async code that a
+        # green function awaits.
+        asyncios, trios = _running_asyncio(), _running_trio()
+        in_outer = trios is _outer if asyncios is None else asyncios is _outer and trios is None
+        if _outer is None or not in_outer or not _wait.starts_green_threads():
             return function(*args, **kwargs)
         with _hidden():
             return function(*args, **kwargs)
@@ -80,7 +105,7 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
 @contextlib.contextmanager
 def _hidden() -> Iterator[None]:
     """Hides the loop that runs in this thread, and its current task."""
-    with _hidden_trio(), _hidden_asyncio(), _default_sigint():
+    with _hidden_trio(), _hidden_asyncio(), _own_signals():
         yield
 
 
@@ -108,8 +133,7 @@ def _hidden_asyncio() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _hidden_trio() -> Iterator[None]:
-    run = sys.modules.get("trio._core._run")
-    context: Any = getattr(run, "GLOBAL_RUN_CONTEXT", None)
+    context = _trio_context()
     if context is None or not hasattr(context, "task"):
         yield
         return
@@ -123,21 +147,25 @@ def _hidden_trio() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _default_sigint() -> Iterator[None]:
-    """Has Ctrl-C cancel the inner loop's main task, as `asyncio.Runner` sees to by itself.
+def _own_signals() -> Iterator[None]:
+    """Has signals wake the inner loop, and Ctrl-C interrupt it, as these loops see to themselves.
 
-    It does so only where nobody has set a handler, and `python -m verdigris` has one.
+    They do so only where nobody has set a handler, and `python -m verdigris` has one.
     """
-    handler = signal.getsignal(signal.SIGINT)
-    ours = getattr(handler, "_verdigris", False) or _is_trios(handler)
-    if not ours or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    handler = signal.getsignal(signal.SIGINT)
+    ours = getattr(handler, "_verdigris", False) or _is_trios(handler)
+    wakeup = signal.set_wakeup_fd(-1)
+    if ours:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        if ours:
+            signal.signal(signal.SIGINT, handler)
+        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
 
 
 def _is_trios(handler: object) -> bool:

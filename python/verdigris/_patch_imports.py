@@ -211,7 +211,7 @@ class _Notes:
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> None:
-        if left_alone(name) or name in _table:
+        if name in _table:
             return
         entered = _blocks.entered
         if entered:

@@ -71,7 +71,6 @@ def run(program: list[str], loop: str = "asyncio") -> int:
     run_on = _loop_runner(loop)
     patch_all()
     when_imported("psycopg", patch_psycopg)
-    _inner_loop.allow()
     main = _Main(program)
     run_on(main)
     if main.interrupted:
@@ -89,6 +88,7 @@ class _Main:
 
     def __call__(self) -> None:
         """Runs the program and joins its threads. Runs green."""
+        _inner_loop.allow()
         identity = _be_main_thread()
         try:
             self._report(self._run)
@@ -162,7 +162,10 @@ def _of_program(trace: TracebackType | None, error: BaseException) -> TracebackT
 
 
 def _is_ours(frame: FrameType) -> bool:
-    return frame.f_code.co_filename.startswith((_PACKAGE, "<frozen runpy>"))
+    # Trio's module has the handler that raises KeyboardInterrupt where the program computes.
+    return frame.f_globals.get(
+        "__name__"
+    ) == "trio._core._ki" or frame.f_code.co_filename.startswith((_PACKAGE, "<frozen runpy>"))
 
 
 def _flush() -> None:
