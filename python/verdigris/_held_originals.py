@@ -105,9 +105,13 @@ def others(greens: Mapping[int, Any]) -> dict[str, list[str]]:
     return found
 
 
+# `threading.RLock` as loops hold it: see `_patched_modules`.
+_KEPT = {("threading", "_CRLock")}
+
+
 def _replace_all(module: ModuleType, greens: Mapping[int, Any]) -> None:
     for held in list(held_by(module, greens)):
-        if held.replace is not None:
+        if held.replace is not None and (module.__name__, held.name) not in _KEPT:
             held.replace()
 
 

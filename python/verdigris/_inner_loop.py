@@ -4,9 +4,9 @@ A green function runs in a task of the outer loop, and asyncio refuses to run a 
 where one runs. To the sync code there is none. So while it runs a loop of its own, the outer loop
 and its current task are hidden; they come back when the inner loop stops.
 
-The inner loop waits with the selectors of the stdlib. As long as these block, so does the outer
-loop; where they are green, the outer loop goes on. (MARK: the engine has to show the outer loop
-again while the inner one's selector waits.)
+The inner loop waits with the selectors of the stdlib. Where these are green, the outer loop goes on
+meanwhile, if it is shown again for the time of the wait: `outer_shown`.
+(MARK: `_wait` has to call it. Until it does, an inner loop's selector must block.)
 """
 
 import contextlib
@@ -14,6 +14,7 @@ import functools
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -102,70 +103,121 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
     return call
 
 
+class _Current:
+    """What a thread knows of the loop that it runs: the loop, its task, its hooks for signals."""
+
+    def __init__(self) -> None:
+        """Takes what there is now."""
+        self.loop = _running_asyncio()
+        # Before 3.12 the current task of each loop is kept apart, and need not be touched.
+        swap = _swap_task()
+        self.task = None if swap is None or self.loop is None else swap(self.loop, None)
+        if self.task is not None:
+            swap(self.loop, self.task)
+        self.hooks = sys.get_asyncgen_hooks()
+        self.trio = dict(vars(_trio_context() or _NoTrio()))
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.wakeup = -1
+        if self.in_main_thread:
+            self.wakeup = signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+
+    def hide(self) -> None:
+        """Makes it as if no loop ran."""
+        swap = _swap_task()
+        if swap is not None and self.loop is not None:
+            swap(self.loop, None)
+        _set_running_asyncio(None)
+        context = _trio_context()
+        if context is not None:
+            vars(context).clear()
+        if self.in_main_thread:
+            signal.set_wakeup_fd(-1)
+
+    def show(self) -> None:
+        """Puts all back, where nothing is."""
+        context = _trio_context()
+        if context is not None:
+            vars(context).update(self.trio)
+        _set_running_asyncio(self.loop)
+        swap = _swap_task()
+        if swap is not None and self.loop is not None:
+            swap(self.loop, self.task)
+        sys.set_asyncgen_hooks(*self.hooks)
+        if self.in_main_thread:
+            signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+
+
+class _NoTrio:
+    """Stands for what Trio keeps of a thread, where Trio is not loaded."""
+
+
+def _swap_task() -> Any:
+    tasks = sys.modules.get("asyncio.tasks")
+    return getattr(tasks, "_swap_current_task", None)
+
+
+def _set_running_asyncio(loop: Any) -> None:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        asyncio._set_running_loop(loop)
+
+
+# What was hidden, by the green function that runs a loop of its own.
+_hidden_by: "weakref.WeakKeyDictionary[object, _Current]" = weakref.WeakKeyDictionary()
+
+
 @contextlib.contextmanager
 def _hidden() -> Iterator[None]:
     """Hides the loop that runs in this thread, and its current task."""
-    with _hidden_trio(), _hidden_asyncio(), _own_signals():
-        yield
+    owner, outer = _wait.current(), _Current()
+    outer.hide()
+    _hidden_by[owner] = outer
+    try:
+        with _own_sigint():
+            yield
+    finally:
+        _hidden_by.pop(owner, None)
+        outer.show()
 
 
 @contextlib.contextmanager
-def _hidden_asyncio() -> Iterator[None]:
-    from asyncio import events, tasks
+def outer_shown() -> Iterator[None]:
+    """Shows the outer loop again, for a wait of a green function that runs a loop of its own.
 
-    loop = events._get_running_loop()
-    if loop is None:
+    The wait stops the inner loop, as it would without verdigris, and the outer one goes on. Does
+    nothing for all other green functions.
+    """
+    outer = _hidden_by.get(_wait.current())
+    if outer is None:
         yield
         return
-    # Before 3.12 there is nothing to do: the current task of each loop is kept apart.
-    swap: Any = getattr(tasks, "_swap_current_task", None)
-    task = None if swap is None else swap(loop, None)
-    hooks = sys.get_asyncgen_hooks()
-    events._set_running_loop(None)
+    inner = _Current()
+    inner.hide()
+    outer.show()
     try:
         yield
     finally:
-        events._set_running_loop(loop)
-        sys.set_asyncgen_hooks(*hooks)
-        if swap is not None:
-            swap(loop, task)
+        outer.hide()
+        inner.show()
 
 
 @contextlib.contextmanager
-def _hidden_trio() -> Iterator[None]:
-    context = _trio_context()
-    if context is None or not hasattr(context, "task"):
-        yield
-        return
-    hidden = dict(vars(context))
-    vars(context).clear()
-    try:
-        yield
-    finally:
-        vars(context).clear()
-        vars(context).update(hidden)
-
-
-@contextlib.contextmanager
-def _own_signals() -> Iterator[None]:
-    """Has signals wake the inner loop, and Ctrl-C interrupt it, as these loops see to themselves.
+def _own_sigint() -> Iterator[None]:
+    """Has Ctrl-C interrupt the inner loop, as asyncio and Trio see to themselves.
 
     They do so only where nobody has set a handler, and `python -m verdigris` has one.
     """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     handler = signal.getsignal(signal.SIGINT)
     ours = getattr(handler, "_verdigris", False) or _is_trios(handler)
-    wakeup = signal.set_wakeup_fd(-1)
-    if ours:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        if ours:
-            signal.signal(signal.SIGINT, handler)
-        signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
+        signal.signal(signal.SIGINT, handler)
 
 
 def _is_trios(handler: object) -> bool:

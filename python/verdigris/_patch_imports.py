@@ -32,6 +32,9 @@ from verdigris._patched_modules import Patchable, is_stdlib, left_alone
 _table: dict[str, Patchable] = {}
 _packages: dict[str, "_PackageOfTwins"] = {}
 
+# What loops import in the place of modules that were patched in place.
+_spares: dict[str, ModuleType] = {}
+
 # Modules that were loaded in a block, or by such a module, with the names that are green for them.
 _loaded: dict[str, frozenset[str]] = {}
 
@@ -168,8 +171,22 @@ def _install(chosen: list[Patchable]) -> None:
             _enter_in_table(one)
         if not any(isinstance(finder, _Notes) for finder in sys.meta_path):
             sys.meta_path.insert(0, _Notes())
-        if getattr(builtins.__import__, "_verdigris", None) is None:
-            builtins.__import__ = _seeing_who_imports(builtins.__import__)
+        _see_who_imports()
+
+
+def spare(name: str, original: ModuleType) -> None:
+    """Has the libraries that run loops import `original` by that name from now on.
+
+    For a module that was patched in place: these need what it was.
+    """
+    with _guard:
+        _spares[name] = original
+        _see_who_imports()
+
+
+def _see_who_imports() -> None:
+    if getattr(builtins.__import__, "_verdigris", None) is None:
+        builtins.__import__ = _seeing_who_imports(builtins.__import__)
 
 
 def _enter_in_table(one: Patchable) -> None:
@@ -205,6 +222,10 @@ def _green_for(importer: object) -> frozenset[str] | None:
     return _loaded.get(importer) if isinstance(importer, str) else None
 
 
+def _runs_loops(importer: object) -> bool:
+    return isinstance(importer, str) and importer.partition(".")[0] in _patched_modules.LOOPS
+
+
 class _Notes:
     """Notes which modules are loaded in a block, or by a module that was. Others find them."""
 
@@ -233,8 +254,12 @@ def _seeing_who_imports(import_before: Any) -> Any:
         green = _green_for(importer)
         if green is None:
             module = import_before(name, globals, locals, fromlist, level)
-            if _swapped and not level:
-                return _original(module, name, fromlist)
+            if level:
+                return module
+            if _swapped:
+                module = _original(module, name, fromlist)
+            if _spares and _runs_loops(importer):
+                return _spares.get(name if fromlist else name.partition(".")[0], module)
             return module
         if _blocks.entered:
             module = import_before(name, globals, locals, fromlist, level)

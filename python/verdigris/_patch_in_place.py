@@ -3,12 +3,13 @@
 The green objects are dual-mode, so that code which runs nowhere near a loop goes on as before.
 """
 
+import sys
 import warnings
 from collections.abc import Iterable, Sequence
 from types import ModuleType
 from typing import Any
 
-from verdigris import _held_originals, _module_locks, _patched_modules
+from verdigris import _held_originals, _module_locks, _patch_imports, _patched_modules
 from verdigris._held_originals import PatchWarning
 from verdigris._patched_modules import Patchable
 from verdigris.green import _twin
@@ -59,6 +60,9 @@ def patch_all(modules: Iterable[str] | None = None) -> None:
     for one in todo:
         _twin.patch(one.original, one.replaced, one.methods)
         _patched.setdefault(one.public, []).append(one)
+        name = one.original.__name__
+        _patch_imports.spare(name, get_original(name))
+    _spare_import_system()
     greens = _greens()
     _held_originals.green_stdlib(greens, _names_patched())
     if {"_thread", "threading"} & {one.public for one in todo}:
@@ -123,6 +127,19 @@ def get_original(module: str, name: str | Sequence[str] | None = None) -> Any:
     if isinstance(name, str):
         return _look_up(found, originals, name)
     return [_look_up(found, originals, one) for one in name]
+
+
+def _spare_import_system() -> None:
+    """Gives the import system the original `_thread`, for its locks.
+
+    They are taken in places where nothing may wait for a loop, and asking who runs green imports.
+    """
+    import importlib
+
+    for name in ("_bootstrap", "_bootstrap_external"):
+        module: Any = getattr(importlib, name, None)
+        if vars(module).get("_thread") is sys.modules["_thread"]:
+            module._thread = get_original("_thread")
 
 
 def _look_up(module: ModuleType, originals: dict[str, Any], name: str) -> Any:

@@ -35,6 +35,11 @@ LEFT_ALONE = frozenset({
     "zipimport",
 })  # fmt: skip
 
+# Of these, the libraries that run loops. They need the stdlib's own locks and thread-local values,
+# also when they are imported after the patch: Trio's queue is filled in signal handlers, and both
+# know the loop that runs by the thread.
+LOOPS = frozenset({"anyio", "asyncio", "curio", "outcome", "sniffio", "trio", "uvloop"})
+
 
 @dataclass
 class Patchable:
@@ -137,6 +142,10 @@ def _patchable(public: str, twin: ModuleType | None) -> list[Patchable]:
         for name, green in getattr(twin, "REPLACED", {}).items()
         if name in vars(original)
     }
+    if original.__name__ == "threading" and replaced.pop("_CRLock", None) is not None:
+        # The function `threading.RLock`, which a loop may hold, looks this up. It goes on to make
+        # the stdlib's; all others get the twin's function.
+        replaced.setdefault("RLock", vars(twin)["RLock"])
     methods: dict[str, dict[str, Any]] = {
         name: dict(table)
         for name, table in getattr(twin, "METHODS", {}).items()

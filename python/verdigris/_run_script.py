@@ -18,12 +18,15 @@ import signal
 import sys
 import threading
 import traceback
+import warnings
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import AbstractContextManager, nullcontext
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 from verdigris import _inner_loop
 from verdigris._engine import async_def
+from verdigris._held_originals import PatchWarning
 from verdigris._patch_in_place import patch_all
 from verdigris._psycopg import patch_psycopg
 from verdigris._when_imported import when_imported
@@ -69,7 +72,10 @@ def run(program: list[str], loop: str = "asyncio") -> int:
         NoProgram: The loop is not installed.
     """
     run_on = _loop_runner(loop)
-    patch_all()
+    with warnings.catch_warnings():
+        # Of what the loop has loaded. The program could not patch earlier.
+        warnings.simplefilter("ignore", PatchWarning)
+        patch_all()
     when_imported("psycopg", patch_psycopg)
     main = _Main(program)
     run_on(main)
@@ -89,12 +95,9 @@ class _Main:
     def __call__(self) -> None:
         """Runs the program and joins its threads. Runs green."""
         _inner_loop.allow()
-        identity = _be_main_thread()
-        try:
+        with _as_main_thread():
             self._report(self._run)
             self._report(_end_threads)
-        finally:
-            threading._active.pop(identity, None)  # type: ignore[attr-defined]
 
     def _run(self) -> None:
         module = ModuleType("__main__")
@@ -174,11 +177,18 @@ def _flush() -> None:
             stream.flush()
 
 
-def _be_main_thread() -> int:
+def _as_main_thread() -> AbstractContextManager[object]:
     """Makes the main function the main thread, as `threading` tells threads apart."""
-    identity = threading.get_ident()
-    threading._active[identity] = threading.main_thread()  # type: ignore[attr-defined]
-    return identity
+    try:
+        green: Any = importlib.import_module("verdigris.green.threading")
+    except ModuleNotFoundError:  # until there is one
+        return nullcontext(
+            threading._active.setdefault(  # type: ignore[attr-defined]
+                threading.get_ident(), threading.main_thread()
+            )
+        )
+    found: AbstractContextManager[object] = green._as_main_thread()
+    return found
 
 
 def _end_threads() -> None:
@@ -324,9 +334,12 @@ def _is_part(missing: str | None, name: str) -> bool:
 
 
 def _loop_runner(name: str) -> Callable[[Callable[[], None]], None]:
+    # What the package itself needs of a loop is loaded before the program and its locks are there.
     if name == "trio":
         trio = _import_loop("trio")
+        importlib.import_module("verdigris.loops._trio")
         return lambda main: trio.run(_awaiting(lambda: async_def(main)))
+    importlib.import_module("verdigris.loops._asyncio")
     if name == "uvloop":
         uvloop = _import_loop("uvloop")
         return lambda main: _run_on_asyncio(main, uvloop.new_event_loop)

@@ -234,6 +234,39 @@ def test_what_runs_a_loop_is_left_alone(fake: Python, name: str) -> None:
     )
 
 
+def test_loops_that_are_imported_after_the_patch_have_the_stdlibs_own(python: Python) -> None:
+    python(
+        """
+        import sys, threading
+        from verdigris import get_original, patch_all
+        assert "trio" not in sys.modules
+        patch_all()
+        import trio, asyncio, sniffio
+        from trio._core import _entry_queue, _run
+        assert type(_run.GLOBAL_RUN_CONTEXT).__bases__ == (get_original("threading", "local"),)
+        assert isinstance(_entry_queue.EntryQueue().lock, type(get_original("_thread", "RLock")()))
+        trio.run(trio.sleep, 0.01)
+        asyncio.run(asyncio.sleep(0.01))
+        """
+    )
+
+
+def test_loops_that_were_imported_before_go_on_with_the_stdlibs_own(python: Python) -> None:
+    python(
+        """
+        import asyncio, trio, warnings
+        from verdigris import PatchWarning, get_original, patch_all
+        warnings.simplefilter("ignore", PatchWarning)
+        patch_all()
+        from trio._core import _entry_queue
+        assert isinstance(_entry_queue.EntryQueue().lock, type(get_original("_thread", "RLock")()))
+        trio.run(trio.sleep, 0.01)
+        trio.run(trio.to_thread.run_sync, int)
+        asyncio.run(asyncio.to_thread(int))
+        """
+    )
+
+
 def test_locks_of_the_stdlib_that_nobody_holds_are_replaced(python: Python) -> None:
     python(
         """
