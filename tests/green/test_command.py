@@ -109,8 +109,9 @@ def test_standard_input_can_be_read(loop_name: str, script: Callable[..., Path])
 
 
 @pytest.mark.parametrize(
-    "end", ["", "sys.exit()", "sys.exit(3)", "sys.exit('text')", "sys.exit((1, 2))", "raise SystemExit",
-            "sys.exit(True)", "raise SystemExit(-1)"]
+    "end",
+    ["", "sys.exit()", "sys.exit(3)", "sys.exit('text')", "sys.exit((1, 2))", "raise SystemExit",
+     "sys.exit(True)", "raise SystemExit(-1)"],
 )  # fmt: skip
 def test_exit_codes(script: Callable[..., Path], end: str) -> None:
     same("asyncio", script(f"import sys, atexit\natexit.register(print, 'bye')\nprint(1)\n{end}"))

@@ -256,8 +256,8 @@ def test_cancelling_while_it_connects_closes_the_attempt(loop: Any, driver: Any)
 
 
 def test_undoing_gives_the_driver_its_own_waits_back(postgresql: str) -> None:
-    psycopg2 = pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
-    import psycopg2.extensions as extensions
+    pytest.importorskip("psycopg2", reason="psycopg2 is not installed")
+    from psycopg2 import extensions
 
     def mine(connection: object) -> None: ...
 
