@@ -42,7 +42,10 @@ def no_bridge() -> Iterator[None]:
 NOT_EXPORTED = {
     "greenlet", "getcurrent", "contextmanager", "copy_globals", "green_select", "wait_many",
     "wait_to_read", "wait_to_write", "await_", "async_", "errno", "collections", "greenletio",
-    "runpy", "patch_blocking", "asyncio", "contextvars", "functools", "weakref", "os", "sys",
+    "runpy", "patch_blocking",
+    # Of other platforms, and only there to be refused.
+    "devpoll", "kevent", "kqueue",
+    "asyncio", "contextvars", "functools", "weakref", "os", "sys",
 }  # fmt: skip
 
 GREEN = ("select", "selectors", "socket", "ssl", "threading", "time")
