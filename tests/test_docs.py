@@ -129,9 +129,7 @@ def test_docstring_examples_run_as_shown(name: str, request: pytest.FixtureReque
 
         command = [sys.executable, "-W", "error", "-m", "doctest", patching.__file__]
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(
-            command, capture_output=True, text=True, timeout=120, env=environment
-        )
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         return
     try:
@@ -144,6 +142,8 @@ def test_docstring_examples_run_as_shown(name: str, request: pytest.FixtureReque
     report = io.StringIO()
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for example in doctest.DocTestFinder(exclude_empty=True).find(module):
+        # As a reader types it: imports in it are not the module's.
+        example.globs["__name__"] = "__main__"
         runner.run(example, out=report.write)
     assert runner.summarize(verbose=False).failed == 0, report.getvalue()
 
