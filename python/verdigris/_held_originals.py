@@ -54,10 +54,10 @@ def modules() -> list[tuple[str, ModuleType]]:
 
 def is_written_in_c(module: ModuleType) -> bool:
     """Tells whether a module is the place where such functions are defined: `posix`, `_socket`."""
-    spec = _dict_of(module).get("__spec__")
-    return spec is not None and (
-        spec.origin == "built-in" or isinstance(spec.loader, ExtensionFileLoader)
-    )
+    spec: Any = _dict_of(module).get("__spec__")
+    if spec is None:
+        return False
+    return spec.origin == "built-in" or isinstance(spec.loader, ExtensionFileLoader)
 
 
 def held_by(module: ModuleType, greens: Mapping[int, Any]) -> Iterator[Held]:

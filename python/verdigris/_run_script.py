@@ -449,5 +449,5 @@ def _close(loop: Any) -> None:
         executor.shutdown(wait=False)
     for task in asyncio.all_tasks(loop):
         # It went on after its cancellation, and nothing runs it any more.
-        task._log_destroy_pending = False  # type: ignore[attr-defined]
+        task._log_destroy_pending = False
     loop.close()

@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from typing import Any
 
-from verdigris.green import select as _select
+import verdigris.green.select as _green
+
+_select: Any = _green
 
 __all__ = ["wait_many", "wait_to_read", "wait_to_write"]
 
