@@ -45,9 +45,10 @@ class Held:
 
 def modules() -> list[tuple[str, ModuleType]]:
     """The modules that could hold something: loaded, and not left alone."""
+    loaded: list[tuple[str, object]] = list(sys.modules.items())  # anything may be in there
     return [
         (name, module)
-        for name, module in list(sys.modules.items())
+        for name, module in loaded
         if isinstance(module, ModuleType) and not left_alone(name)
     ]
 

@@ -413,7 +413,7 @@ class _Interruptible:
 def _run_on_asyncio(main: Callable[[], None], new_loop: Callable[[], Any]) -> None:
     loop = new_loop()
     stepped = _Interruptible(main)
-    stepped.task = loop.create_task(_awaiting(lambda: stepped)())  # type: ignore[arg-type]
+    stepped.task = loop.create_task(_awaiting(lambda: stepped)())
     handler = _sigint_handler(stepped)
     own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     try:
@@ -449,5 +449,5 @@ def _close(loop: Any) -> None:
         executor.shutdown(wait=False)
     for task in asyncio.all_tasks(loop):
         # It went on after its cancellation, and nothing runs it any more.
-        task._log_destroy_pending = False
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()
