@@ -84,8 +84,10 @@ async def in_thread(function: Callable[[], T]) -> T:
 def _in_trio_task() -> bool:
     # Asked for before asyncio: in guest mode Trio runs inside a running asyncio loop. But an
     # asyncio callback of the same thread is no Trio task, and belongs to asyncio.
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_task()
+    # While Trio is being imported it has no `lowlevel` yet.
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    in_trio_task = getattr(lowlevel, "in_trio_task", None)
+    return in_trio_task is not None and in_trio_task()
 
 
 def _in_asyncio() -> bool:
