@@ -4,9 +4,8 @@ A green function runs in a task of the outer loop, and asyncio refuses to run a 
 where one runs. To the sync code there is none. So while it runs a loop of its own, the outer loop
 and its current task are hidden; they come back when the inner loop stops.
 
-The inner loop waits with the selectors of the stdlib. Where these are green, the outer loop goes on
-meanwhile, if it is shown again for the time of the wait: `outer_shown`.
-(MARK: `_wait` has to call it. Until it does, an inner loop's selector must block.)
+The inner loop waits with the selectors of the stdlib, and these are green: the outer loop goes on
+meanwhile. The engine shows it again for the time of each wait (`_Outer`).
 """
 
 import contextlib
@@ -14,12 +13,13 @@ import functools
 import signal
 import sys
 import threading
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from verdigris import _engine
 from verdigris._when_imported import when_imported
 from verdigris.green import _wait
+from verdigris.loops import _reactors
 
 # The loop that runs the program: an asyncio loop, or the run of Trio's.
 _outer: Any = None
@@ -162,43 +162,39 @@ def _set_running_asyncio(loop: Any) -> None:
         asyncio._set_running_loop(loop)
 
 
-# What was hidden, by the green function that runs a loop of its own.
-_hidden_by: "weakref.WeakKeyDictionary[object, _Current]" = weakref.WeakKeyDictionary()
+class _Outer:
+    """The loop outside, for the engine."""
+
+    def __init__(self) -> None:
+        """Takes the loop that runs now."""
+        self.reactor = _reactors.of_running_loop()
+        self.current = _Current()
+
+    def surface(self) -> _Current:
+        """Shows it again: the function is about to wait. Returns what it takes the place of."""
+        inner = _Current()
+        inner.hide()
+        self.current.show()
+        return inner
+
+    def submerge(self, inner: _Current) -> None:
+        """Hides it: the function goes on."""
+        self.current.hide()
+        inner.show()
 
 
 @contextlib.contextmanager
 def _hidden() -> Iterator[None]:
     """Hides the loop that runs in this thread, and its current task."""
-    owner, outer = _wait.current(), _Current()
-    outer.hide()
-    _hidden_by[owner] = outer
+    outer = _Outer()
+    _engine.enter_inner_loop(outer)
+    outer.current.hide()
     try:
         with _own_sigint():
             yield
     finally:
-        _hidden_by.pop(owner, None)
-        outer.show()
-
-
-@contextlib.contextmanager
-def outer_shown() -> Iterator[None]:
-    """Shows the outer loop again, for a wait of a green function that runs a loop of its own.
-
-    The wait stops the inner loop, as it would without verdigris, and the outer one goes on. Does
-    nothing for all other green functions.
-    """
-    outer = _hidden_by.get(_wait.current())
-    if outer is None:
-        yield
-        return
-    inner = _Current()
-    inner.hide()
-    outer.show()
-    try:
-        yield
-    finally:
-        outer.hide()
-        inner.show()
+        outer.current.show()
+        _engine.leave_inner_loop()
 
 
 @contextlib.contextmanager

@@ -30,6 +30,7 @@ from verdigris._held_originals import PatchWarning
 from verdigris._patch_in_place import patch_all
 from verdigris._psycopg import patch_psycopg
 from verdigris._when_imported import when_imported
+from verdigris.loops import _reactors
 
 LOOPS = ("asyncio", "uvloop", "trio")
 
@@ -94,6 +95,8 @@ class _Main:
 
     def __call__(self) -> None:
         """Runs the program and joins its threads. Runs green."""
+        # Made now, where no Ctrl-C of the program's user can come between.
+        _reactors.of_running_loop()
         _inner_loop.allow()
         with _as_main_thread():
             self._report(self._run)

@@ -168,7 +168,7 @@ def test_a_statement_timeout_is_raised(loop: Any, driver: Any) -> None:
 
 
 def test_a_refused_connection_raises_as_ever(loop: Any, driver: Any) -> None:
-    from servers import free_port
+    from server_processes import free_port
 
     address = f"host=127.0.0.1 port={free_port()} user=postgres"
 

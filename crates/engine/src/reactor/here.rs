@@ -166,10 +166,23 @@ unsafe fn ask(runtime: &Runtime) -> *mut Reactor {
         if FINDER.is_null() {
             return ptr::null_mut();
         }
-        let found = ffi::PyObject_CallNoArgs(FINDER);
-        if found.is_null() {
-            ffi::PyErr_WriteUnraisable(FINDER);
-            return ptr::null_mut();
+        let mut was_interrupted = false;
+        let found = loop {
+            let found = ffi::PyObject_CallNoArgs(FINDER);
+            if !found.is_null() {
+                break found;
+            }
+            if ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) == 0 {
+                ffi::PyErr_WriteUnraisable(FINDER);
+                return ptr::null_mut();
+            }
+            ffi::PyErr_Clear();
+            was_interrupted = true;
+        };
+        if was_interrupted {
+            // Who asked cannot raise it. It comes again, to be raised where the program
+            // is or waits.
+            ffi::PyErr_SetInterrupt();
         }
         let reactor: *mut Reactor = found.cast();
         if !super::check_exact(found) || !(*reactor).is_open() {
