@@ -263,6 +263,10 @@ def test_ctrl_c_can_be_caught_more_than_once(loop_name: str, script: Callable[..
             except KeyboardInterrupt:
                 print("caught", flush=True)
         time.sleep(0.01)
+        import sys
+        if "trio" not in sys.modules:
+            import asyncio
+            assert not asyncio.current_task().cancelling()
         """
     )
     with start("-m", "verdigris", "--loop", loop_name, path) as process:
@@ -380,6 +384,12 @@ def test_the_echo_program_with_threads_runs_unchanged(loop_name: str) -> None:
     done = same(loop_name, EXAMPLES / "echo_threads.py")
     assert done.stdout.count("Got back echo response") == 5
     assert "verdigris" not in (EXAMPLES / "echo_threads.py").read_text(encoding="utf-8")
+
+
+def test_psycopg_3_is_patched_when_the_program_imports_it(script: Callable[..., Path]) -> None:
+    pytest.importorskip("psycopg", reason="psycopg is not installed")
+    done = green("asyncio", script("import psycopg\nprint(psycopg.waiting.wait.__module__)"))
+    assert done.stdout == "verdigris._psycopg3_wait\n", done.stderr
 
 
 def test_the_console_script_is_the_same_command() -> None:
