@@ -157,14 +157,18 @@ def _of_program(trace: TracebackType | None, error: BaseException) -> TracebackT
     last = trace
     while last is not None and last.tb_next is not None:
         below = last.tb_next
-        if not _is_ours(below.tb_frame):
-            last = below
-        elif isinstance(error, KeyboardInterrupt):
+        if isinstance(error, KeyboardInterrupt) and _waits(below.tb_frame):
             # It came while the program waited. How the loop does that is not the program's.
             last.tb_next = None
+        elif not _is_ours(below.tb_frame):
+            last = below
         else:
             last.tb_next = below.tb_next
     return trace
+
+
+def _waits(frame: FrameType) -> bool:
+    return _is_ours(frame) or frame.f_globals.get("__name__") == "trio._core._traps"
 
 
 def _is_ours(frame: FrameType) -> bool:

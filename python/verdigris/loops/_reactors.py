@@ -18,7 +18,8 @@ _reactors: weakref.WeakKeyDictionary[Any, _engine.Reactor] = weakref.WeakKeyDict
 
 
 def _find() -> _engine.Reactor | None:
-    trio = sys.modules.get("trio")
+    # Missing while Trio is being imported.
+    trio: Any = getattr(sys.modules.get("trio"), "lowlevel", None) and sys.modules["trio"]
     if trio is not None and trio.lowlevel.in_trio_task():
         token = trio.lowlevel.current_trio_token()
         found = _reactors.get(token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import math
+import weakref
 from collections.abc import Awaitable
 from typing import Any
 
@@ -16,8 +17,12 @@ class TrioBackend:
     """One run of Trio and its reactor."""
 
     def __init__(self, token: trio.lowlevel.TrioToken) -> None:
+        # Weakly: the reactor is kept for as long as the token lives.
+        self._token = weakref.ref(token)
         self._scope = trio.CancelScope()
-        self.reactor = _engine.reactor(self, token, True, trio.current_time)
+        # Asked for where Trio is hidden, too: in a function that runs a loop of its own.
+        self._clock = trio.lowlevel.current_clock()
+        self.reactor = _engine.reactor(self, token, True, self._clock.current_time)
         trio.lowlevel.spawn_system_task(
             self._watch, name="verdigris reactor", context=contextvars.Context()
         )
@@ -43,11 +48,13 @@ class TrioBackend:
 
     def soon(self) -> None:
         """Asks for a turn in the next iteration."""
-        trio.lowlevel.current_trio_token().run_sync_soon(self.reactor.run_ready, idempotent=True)
+        token = self._token()
+        if token is not None:
+            token.run_sync_soon(self.reactor.run_ready, idempotent=True)
 
     def arm(self, delay: float) -> None:
         """Asks for a turn in so many seconds, in place of what was asked for before."""
-        self._scope.deadline = trio.current_time() + delay
+        self._scope.deadline = self._clock.current_time() + delay
 
     def park(self, waiter: Any) -> Awaitable[Any]:
         """What the current task awaits until it is rescheduled."""

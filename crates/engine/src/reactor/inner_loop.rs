@@ -133,27 +133,22 @@ impl Surfaced {
         }
     }
 
-    /// The function goes on. False with an exception set, which takes the place of one
-    /// that was.
+    /// The function goes on. An exception that is set stays; one that comes here is
+    /// reported, for there is nobody it could be raised to.
     ///
     /// # Safety
     ///
     /// The GIL is held, on the stack it was made for.
-    pub unsafe fn submerge(self) -> bool {
+    pub unsafe fn submerge(self) {
         // SAFETY: by contract; the references are ours.
         unsafe {
             let raised = errors::take();
             (*self.stack).inner_loop = self.outside;
-            let done = tell(self.outside, c"submerge", self.state);
-            ffi::Py_DECREF(self.state);
-            if done {
-                let fine = raised.is_null();
-                errors::restore(raised);
-                fine
-            } else {
-                ffi::Py_XDECREF(raised);
-                false
+            if !tell(self.outside, c"submerge", self.state) {
+                ffi::PyErr_WriteUnraisable(self.outside);
             }
+            ffi::Py_DECREF(self.state);
+            errors::restore(raised);
         }
     }
 }

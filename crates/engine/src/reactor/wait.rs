@@ -43,6 +43,8 @@ pub unsafe fn deadline_after(reactor: *mut Reactor, seconds: f64) -> Option<Time
 pub struct Wait {
     here: Here,
     waiter: *mut Waiter,
+    /// Where the function runs a loop of its own, that is put aside meanwhile.
+    surfaced: Option<Surfaced>,
 }
 
 impl Wait {
@@ -54,13 +56,24 @@ impl Wait {
     pub unsafe fn new(here: Here) -> Option<Self> {
         // SAFETY: by contract.
         unsafe {
+            let surfaced = Surfaced::new(here.stack)?;
             let host = Reactor::host(here.reactor);
-            if host.is_null() {
+            let mut waiter = ptr::null_mut();
+            if !host.is_null() {
+                waiter = Waiter::new(here.reactor, host);
+                ffi::Py_DECREF(host);
+            }
+            if waiter.is_null() {
+                if let Some(surfaced) = surfaced {
+                    surfaced.submerge();
+                }
                 return None;
             }
-            let waiter = Waiter::new(here.reactor, host);
-            ffi::Py_DECREF(host);
-            (!waiter.is_null()).then_some(Self { here, waiter })
+            Some(Self {
+                here,
+                waiter,
+                surfaced,
+            })
         }
     }
 
@@ -97,15 +110,11 @@ impl Wait {
         // SAFETY: by contract; the waiter is ours.
         unsafe {
             (*(*self.here.stack).innermost).awaited = true;
-            let surfaced = Surfaced::new(self.here.stack)?;
-            let mut done = if (*self.here.reactor).kind == Kind::Asyncio {
+            let done = if (*self.here.reactor).kind == Kind::Asyncio {
                 self.as_future()
             } else {
                 self.as_trap()
             };
-            if let Some(surfaced) = surfaced {
-                done = surfaced.submerge() && done;
-            }
             done.then(|| (*self.waiter).reason)
         }
     }
@@ -159,6 +168,9 @@ impl Drop for Wait {
         // SAFETY: the GIL is held by whoever waits; the reference is ours.
         unsafe {
             Waiter::detach(self.waiter);
+            if let Some(surfaced) = self.surfaced.take() {
+                surfaced.submerge();
+            }
             // A turn that finds it ready all the same has nobody to go on.
             ffi::Py_DECREF(self.waiter.cast());
         }
@@ -206,7 +218,10 @@ pub unsafe fn checkpoint(here: &Here) -> bool {
         };
         let done = checkpoint_now(here);
         match surfaced {
-            Some(surfaced) => surfaced.submerge() && done,
+            Some(surfaced) => {
+                surfaced.submerge();
+                done
+            }
             None => done,
         }
     }
