@@ -4,34 +4,29 @@ from __future__ import annotations
 
 import importlib
 import os
-import pkgutil
+from collections.abc import Callable
 from typing import Any
+
+# The one place that knows them before verdigris exports them.
+WHERE = {
+    "patch_all": "verdigris._patch_in_place",
+    "patch_psycopg2": "verdigris._psycopg2",
+    "patch_psycopg": "verdigris._psycopg",
+}
+
+
+def of_verdigris(name: str) -> Callable[[], Any]:
+    """A patching function, by its name."""
+    import verdigris
+
+    function: Callable[[], Any] | None = getattr(verdigris, name, None)
+    if function is None:
+        function = getattr(importlib.import_module(WHERE[name]), name)
+    return function
 
 
 def make_green() -> None:
-    import verdigris
-
-    everything: Any = getattr(verdigris, "patch_all", None)
-    if everything is not None:
-        everything()
-    else:  # the one place that stands in for patch_all, until it is there
-        patch_each()
+    """Patches everything, and the libraries that the environment names."""
+    of_verdigris("patch_all")()
     for name in os.environ.get("VERDIGRIS_PATCHES", "").split():
-        getattr(verdigris, name)()
-
-
-# What others stand on comes first.
-FIRST = ["time", "_thread", "threading", "select", "selectors", "socket", "ssl"]
-
-
-def patch_each() -> None:
-    import verdigris.green as package
-    from verdigris.green import _twin
-
-    names = [found.name for found in pkgutil.walk_packages(package.__path__)]
-    for name in sorted(names, key=lambda name: FIRST.index(name) if name in FIRST else len(FIRST)):
-        module: Any = importlib.import_module(f"verdigris.green.{name}")
-        if hasattr(module, "REPLACED"):
-            _twin.patch(
-                module._verdigris_original, module.REPLACED, getattr(module, "METHODS", None)
-            )
+        of_verdigris(name)()

@@ -20,7 +20,6 @@ import pytest
 from conftest import python_path
 from servers import filled_up, free_port
 
-import verdigris
 from libraries.table import LIBRARIES, MODES, Library
 
 # A process is started anew after a check that hung or crashed.
@@ -115,9 +114,6 @@ def test_library(
     for package in library.packages:
         if importlib.util.find_spec(package) is None:
             pytest.skip(f"{package} is not installed")
-    for patch in library.patches:
-        if mode != "threads" and not hasattr(verdigris, patch):
-            pytest.skip(f"verdigris has no {patch} yet")
     found = checked(library, mode, addresses(library))
     results.setdefault(library.name, {})[mode] = found
     wrong = {name: said for name, said in found.items() if said is not None}
