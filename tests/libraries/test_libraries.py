@@ -119,3 +119,26 @@ def test_library(
     wrong = {name: said for name, said in found.items() if said is not None}
     assert not wrong, "\n".join(f"{name}: {said}" for name, said in wrong.items())
     assert found, "nothing was checked"
+
+
+BROKEN = {
+    "wrong_value: right": "AssertionError",
+    "does_not_raise: right": "did not raise",
+    "blocks: right": "the loop was blocked",
+    "leaves_a_socket_open: right": "unclosed <socket",
+    "leaves_a_thread: right": "still in use",
+    "one_after_another: right": None,
+    "one_after_another: at once": "3 at once took 0.9",
+    "one_after_another: cancelled": None,
+    "goes_on: right": None,
+    "goes_on: at once": None,
+    "goes_on: cancelled": "went on when it was cancelled",
+    "ends_the_process: right": "exit code 3",
+}
+
+
+def test_the_checks_see_what_is_wrong() -> None:
+    found = checked(Library("", "broken"), "asyncio", {})
+    assert found.keys() == BROKEN.keys()
+    for name, said in found.items():
+        assert (BROKEN[name] or "None") in str(said), name

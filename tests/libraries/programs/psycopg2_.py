@@ -15,9 +15,10 @@ from libraries.probe import probe, servers
 
 @contextmanager
 def cursor(**options: Any) -> Iterator[Any]:
+    # Not `with connection`: where the wait callback raised, psycopg2 has closed the connection,
+    # and the rollback of that `with` raises InterfaceError in place of the cancellation.
     with (
         closing(psycopg2.connect(servers.postgresql, **options)) as connection,
-        connection,
         connection.cursor() as cursor,
     ):
         yield cursor
@@ -140,9 +141,10 @@ def slow_on_a_kept_connection() -> None:
     connection = kept.getconn()
     broken = True
     try:
-        with connection, connection.cursor() as db:
+        with connection.cursor() as db:
             db.execute("select pg_sleep(0.3), 'slow'")
             assert db.fetchone()[1] == "slow"
+        connection.commit()
         broken = False
     finally:
         kept.putconn(connection, close=broken)
