@@ -276,14 +276,12 @@ http {{
             echo -n "$request_method ";
             echo_request_body;
         }}
-        location = /header   {{ echo -n $http_x_word; }}
         location = /requests {{ echo -n $connection_requests; }}
         location = /moved    {{ return 302 /hello; }}
         location = /error    {{ return 503 busy; }}
         location = /slow     {{ echo_sleep 0.3; echo -n slow; }}
         location = /never    {{ echo_sleep 20; echo -n never; }}
         location = /trickle  {{ echo first; echo_flush; echo_sleep 20; echo second; }}
-        location = /private  {{ auth_basic private; auth_basic_user_file {directory}/users; }}
     }}
 }}
 """
@@ -291,7 +289,7 @@ http {{
 
 @pytest.fixture(scope="session")
 def nginx(certificates: Any) -> Iterator[dict[str, str]]:
-    """The addresses of an nginx by `http` and by `https`. /big is a file of 8 MiB."""
+    """The addresses of an nginx by `http` and by `https`. /big has 8 MiB, /huge 64 MiB."""
     command = program("nginx")
     modules = [Path(each) / "ngx_http_echo_module.so" for each in NGINX_MODULES]
     module = next((path for path in modules if path.exists()), None)
@@ -303,8 +301,8 @@ def nginx(certificates: Any) -> Iterator[dict[str, str]]:
         (directory / "certificate").write_bytes(certificates.certificate.read_bytes())
         (directory / "key").write_bytes(certificates.key.read_bytes())
         (directory / "big").write_bytes(bytes(range(256)) * (8 * 4096))
-        (directory / "private").write_text("private")
-        (directory / "users").write_text("user:{PLAIN}right\n")
+        (directory / "huge").touch()
+        os.truncate(directory / "huge", 64 << 20)
         settings = directory / "nginx.conf"
         settings.write_text(
             NGINX.format(module=module, directory=directory, port=port, tls_port=tls_port)
@@ -319,7 +317,6 @@ def nginx(certificates: Any) -> Iterator[dict[str, str]]:
             yield {
                 "http": f"http://127.0.0.1:{port}",
                 "https": f"https://localhost:{tls_port}",
-                "refused": f"http://127.0.0.1:{free_port()}",
             }
 
 

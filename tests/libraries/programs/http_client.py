@@ -62,6 +62,16 @@ def line_by_line() -> None:
 
 
 @probe
+def answer_that_never_pauses() -> None:
+    """There is always more to read, so that nothing here has to wait."""
+    connection = connect()
+    connection.request("GET", "/huge")
+    response = connection.getresponse()
+    assert sum(len(part) for part in iter(lambda: response.read(4096), b"")) == 64 << 20
+    connection.close()
+
+
+@probe
 def tls() -> None:
     context = ssl.create_default_context(cafile=servers.certificates["authority"])
     connection = http.client.HTTPSConnection(
