@@ -154,7 +154,12 @@ def postgresql() -> Iterator[str]:
         }
 
         def ready() -> bool:
-            asked = [programs / "pg_isready", "--quiet", "--host=127.0.0.1", f"--port={port}"]
+            asked: list[str | Path] = [
+                programs / "pg_isready",
+                "--quiet",
+                "--host=127.0.0.1",
+                f"--port={port}",
+            ]
             return subprocess.run(asked, check=False).returncode == 0
 
         with running(

@@ -189,7 +189,6 @@ class OnLoop:
 
     async def at_once(self, probe: Probe) -> None:
         """Several wait at the same time."""
-        await self.once(probe, AT_ONCE)
         found = []
         for _ in range(TRIES):
             found.append(await self.once(probe, AT_ONCE))
@@ -202,7 +201,6 @@ class OnLoop:
 
     async def cancelled(self, probe: Probe) -> None:
         """Cancelled half way it stops, gives its stack back, and the next call is right."""
-        await self.once(probe)
         before = _engine.stats()["stacks_in_use"]
         async with self.loop.tasks() as start:
             run = start(async_def, probe)
@@ -264,10 +262,12 @@ class OnThreads:
         self.run(probe)
 
     def at_once(self, probe: Probe) -> None:
-        self.run(probe, AT_ONCE)
-        took = min(self.run(probe, AT_ONCE) for _ in range(TRIES))
-        if took > LONGEST_AT_ONCE:
-            raise Failed(f"{AT_ONCE} at once took {took:.2f} s")
+        found = []
+        for _ in range(TRIES):
+            found.append(self.run(probe, AT_ONCE))
+            if found[-1] <= LONGEST_AT_ONCE:
+                return
+        raise Failed(f"{AT_ONCE} at once took {min(found):.2f} s")
 
 
 def say(**facts: Any) -> None:
@@ -279,6 +279,7 @@ def main(mode: str, module: str, *left_out: str) -> None:
     runner: Any = OnThreads() if mode == "threads" else OnLoop(mode)
     listen_to_complaints()
     importlib.import_module(f"libraries.programs.{module}")
+    gc.freeze()  # what is imported is not looked at by each collection
     for probe in probes:
         for name, check in runner.checks(probe):
             title = f"{probe.name}: {name}"
