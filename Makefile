@@ -21,10 +21,10 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench matrix neighbours build clean
+.PHONY: help demo test check format bench bench-net matrix neighbours build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'make test PYTHON=python3.13        with another Python, in an environment of its own'
 	@echo 'make test ARGS="-k cancel -x"      arguments for pytest (or for the demo, or the benchmark)'
@@ -54,6 +54,9 @@ format: $(STAMPS)/check ## format everything that `make check` looks at
 
 bench: build $(STAMPS)/bench ## measure against native async/await and every peer, in one run
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, with every peer, against real servers
+	$(BIN)/python benchmarks/net_run.py $(ARGS)
 
 matrix: ## the tests on every supported CPython and on debug builds, at the end a table
 	scripts/matrix $(PYTHONS) $(if $(ARGS),-- $(ARGS))

@@ -34,6 +34,11 @@ def read() -> Reading:
     return Reading(_kilobytes(ROLLUP, "Rss") * 1024, _kilobytes(STATUS, "VmPTE") * 1024)
 
 
+def peak() -> int:
+    """The most that this process has held so far, in bytes."""
+    return _kilobytes(STATUS, "VmHWM") * 1024
+
+
 def can_read() -> bool:
     return ROLLUP.exists()
 
@@ -61,9 +66,17 @@ def in_fresh_process(scene: str, contender: str, count: int, loop: str) -> Figur
     Raises:
         SceneFailed: the process ended with an error or by a signal, or ran too long.
     """
-    command = [sys.executable, str(SCENE), scene, contender, str(count), loop]
+    return of_process([sys.executable, str(SCENE), scene, contender, str(count), loop])
+
+
+def of_process(command: list[str], seconds: float = 300) -> Figures:
+    """Run a process that prints its figures as JSON.
+
+    Raises:
+        SceneFailed: the process ended with an error or by a signal, or ran too long.
+    """
     try:
-        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=300)
+        ran = subprocess.run(command, capture_output=True, text=True, check=True, timeout=seconds)
     except subprocess.CalledProcessError as error:
         said = error.stderr.strip().splitlines()
         ended = f"exit status {error.returncode}"

@@ -14,6 +14,10 @@ CELL_WIDTH = 17
 Format = Callable[[float], str]
 # How a value is shown, by its key. The order is that of the columns.
 FORMATS: dict[str, tuple[str, Format]] = {
+    "per_second": ("a second", lambda rate: f"{rate:,.0f}"),
+    "seconds": ("time", lambda seconds: f"{seconds:.2f} s"),
+    "x_threads": ("x threads", lambda ratio: f"{ratio:.2f} x"),
+    "x_gevent": ("x gevent", lambda ratio: f"{ratio:.2f} x"),
     "ns": ("median", lambda ns: f"{ns:,.0f} ns"),
     "ratio": ("to baseline", lambda ratio: f"{ratio:.2f} x"),
     "bytes_each": ("RSS each", lambda size: f"{size / 1024:.2f} KiB"),
@@ -25,6 +29,13 @@ FORMATS: dict[str, tuple[str, Format]] = {
     "finish_seconds": ("finish all", lambda seconds: f"{seconds:.2f} s"),
     "before_bytes": ("before", lambda size: f"{size / 2**20:.1f} MiB"),
     "peak_bytes": ("peak", lambda size: f"{size / 2**20:.1f} MiB"),
+    "more_peak_bytes": ("above the base", lambda size: f"{size / 2**20:.1f} MiB"),
+    "recv_each": ("recv", lambda calls: f"{calls:.2f}"),
+    "send_each": ("send", lambda calls: f"{calls:.2f}"),
+    "wait_each": ("epoll_wait, poll", lambda calls: f"{calls:.2f}"),
+    "control_each": ("epoll_ctl", lambda calls: f"{calls:.2f}"),
+    "other_each": ("others", lambda calls: f"{calls:.2f}"),
+    "calls_each": ("together", lambda calls: f"{calls:.2f}"),
     "after_bytes": ("after", lambda size: f"{size / 2**20:.1f} MiB"),
 }
 # The ratio of a burst stands last, to the level before rather than to a baseline.

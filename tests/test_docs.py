@@ -107,6 +107,7 @@ def test_the_pages_that_must_have_examples_have_them() -> None:
         "docs/reference.md",
         "docs/migrating-from-awaitlet.md",
         "docs/migrating-from-greenback.md",
+        "docs/migrating-from-greenletio.md",
     }
 
 
@@ -119,16 +120,32 @@ def modules_of_the_package() -> list[str]:
 def test_docstring_examples_run_as_shown(name: str, request: pytest.FixtureRequest) -> None:
     if name == "verdigris._sqlalchemy" and run_apart(request):
         return
+    if name == "verdigris._psycopg":
+        for driver in ("psycopg2", "psycopg"):
+            pytest.importorskip(driver, reason=f"{driver} is not installed")
+    if name == "verdigris._patch_in_place":
+        # A patch stays; and pytest holds what it replaces.
+        import verdigris._patch_in_place as patching
+
+        command = [sys.executable, "-W", "error", "-m", "doctest", patching.__file__]
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        return
     try:
         module = importlib.import_module(name)
     except ModuleNotFoundError as missing:
-        # A module for one loop library needs that library. (curio ends at 3.11.)
-        if missing.name not in ("trio", "curio"):
+        # A module for one library needs that library. (curio ends at 3.11.)
+        if missing.name not in ("trio", "curio", "psycopg", "psycopg2"):
             raise
         pytest.skip(f"{missing.name} is not installed")
+    if hasattr(module, "_verdigris_original"):
+        pytest.skip("a twin has the docstrings of the stdlib")
     report = io.StringIO()
     runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
     for example in doctest.DocTestFinder(exclude_empty=True).find(module):
+        # As a reader types it: imports in it are not the module's.
+        example.globs["__name__"] = "__main__"
         runner.run(example, out=report.write)
     assert runner.summarize(verbose=False).failed == 0, report.getvalue()
 

@@ -175,10 +175,10 @@ def test_a_self_test_goes_wrong(monkeypatch: pytest.MonkeyPatch, program: str, e
 @pytest.mark.parametrize("arguments", [[], ["-h"], ["--help"], ["doctor", "--help"]])
 def test_usage(python: Any, arguments: list[str]) -> None:
     done = python("-m", "verdigris", *arguments)
-    assert done.stdout.startswith("usage: python -m verdigris doctor\n") and not done.stderr
+    assert done.stdout.startswith("usage: python -m verdigris ") and not done.stderr
 
 
-@pytest.mark.parametrize("arguments", [["nurse"], ["doctor", "--fast"], ["--version"]])
+@pytest.mark.parametrize("arguments", [["doctor", "nurse"], ["doctor", "--fast"], ["--version"]])
 def test_wrong_usage(python: Any, arguments: list[str]) -> None:
     done = python("-m", "verdigris", *arguments, check=False)
     assert done.returncode == 2

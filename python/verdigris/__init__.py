@@ -26,6 +26,11 @@ from verdigris._engine import NoAwaitOccurred as NoAwaitOccurred
 from verdigris._engine import PortalCoroutine as PortalCoroutine
 from verdigris._engine import async_def as async_def
 from verdigris._engine import can_await as can_await
+from verdigris._held_originals import PatchWarning as PatchWarning
+from verdigris._patch_imports import patch_blocking as patch_blocking
+from verdigris._patch_in_place import get_original as get_original
+from verdigris._patch_in_place import is_patched as is_patched
+from verdigris._patch_in_place import patch_all as patch_all
 from verdigris._portal import bestow_portal as bestow_portal
 from verdigris._portal import ensure_portal as ensure_portal
 from verdigris._portal import has_portal as has_portal
@@ -34,6 +39,10 @@ from verdigris._portal import with_portal_run_sync as with_portal_run_sync
 from verdigris._portal_tree import portals_for_children as portals_for_children
 from verdigris._portal_tree import portals_for_tree as portals_for_tree
 from verdigris._portal_tree import with_portal_run_tree as with_portal_run_tree
+from verdigris._psycopg import PatchedPsycopg as PatchedPsycopg
+from verdigris._psycopg import PatchedPsycopg2 as PatchedPsycopg2
+from verdigris._psycopg import patch_psycopg as patch_psycopg
+from verdigris._psycopg import patch_psycopg2 as patch_psycopg2
 from verdigris._spawn import GreenTask as GreenTask
 from verdigris._spawn import spawn as spawn
 from verdigris._sqlalchemy import PatchedSQLAlchemy as PatchedSQLAlchemy
@@ -53,6 +62,9 @@ __all__ = [
     "GreenTask",
     "NoAwaitContext",
     "NoAwaitOccurred",
+    "PatchWarning",
+    "PatchedPsycopg",
+    "PatchedPsycopg2",
     "PatchedSQLAlchemy",
     "PortalCoroutine",
     "TaskCancelled",
@@ -67,7 +79,13 @@ __all__ = [
     "can_await",
     "decorate_as_sync",
     "ensure_portal",
+    "get_original",
     "has_portal",
+    "is_patched",
+    "patch_all",
+    "patch_blocking",
+    "patch_psycopg",
+    "patch_psycopg2",
     "patch_sqlalchemy",
     "portals_for_children",
     "portals_for_tree",

@@ -1,4 +1,4 @@
-"""The servers, their certificates, and where the results go."""
+"""The servers, and where the results go."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from certificates import certificates  # noqa: F401
 from servers import (  # noqa: F401
     ftp,
     imap,
@@ -23,25 +23,6 @@ from servers import (  # noqa: F401
     ssh,
     websocket,
 )
-
-
-@pytest.fixture(scope="session")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
-    """Paths of a private authority (`authority`), and of what a server called localhost needs."""
-    trustme = pytest.importorskip("trustme", reason="trustme is not installed")
-    directory = tmp_path_factory.mktemp("certificates")
-    made = SimpleNamespace(
-        authority=directory / "authority",
-        certificate=directory / "certificate",
-        key=directory / "key",
-    )
-    authority = trustme.CA()
-    server = authority.issue_cert("localhost", "127.0.0.1")
-    authority.cert_pem.write_to_path(str(made.authority))
-    server.private_key_pem.write_to_path(str(made.key))
-    for index, part in enumerate(server.cert_chain_pems):
-        part.write_to_path(str(made.certificate), append=index > 0)
-    return made
 
 
 @pytest.fixture(scope="session")

@@ -13,12 +13,13 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from certificates import Certificates
 from conftest import python_path
-from servers import filled_up, free_port
+from server_processes import free_port
+from servers import filled_up
 
 from libraries.table import LIBRARIES, MODES, Library
 
@@ -47,13 +48,13 @@ def full_port() -> Iterator[int]:
 
 @pytest.fixture
 def addresses(
-    certificates: SimpleNamespace, full_port: int, request: pytest.FixtureRequest
+    certificates: Certificates, full_port: int, request: pytest.FixtureRequest
 ) -> Callable[[Library], dict[str, Any]]:
     """What a library's programs know of its servers, which run from here on."""
 
     def start(library: Library) -> dict[str, Any]:
         return {
-            "certificates": {name: str(path) for name, path in vars(certificates).items()},
+            "certificates": {"authority": str(certificates.authority)},
             "refused": free_port(),
             "full": full_port,
             **{name: request.getfixturevalue(name) for name in library.servers},

@@ -121,6 +121,9 @@ pub struct Activation {
     dismissed: bool,
     /// The task that resumed this stack, borrowed, or null (`eager`).
     pub resumer: *mut PyObject,
+    /// Set while the function runs an event loop of its own: the package's account of
+    /// the loop outside (`reactor::inner_loop`), a counted reference; or null.
+    pub inner_loop: *mut PyObject,
 }
 
 const _: () = assert!(
@@ -271,6 +274,7 @@ impl Activation {
         self.coroutine = coroutine;
         self.innermost = coroutine;
         self.resumer = ptr::null_mut();
+        self.inner_loop = ptr::null_mut();
         self.steps = 0;
         self.ended = false;
     }
@@ -489,6 +493,7 @@ impl Activation {
             ended: true,
             dismissed: false,
             resumer: ptr::null_mut(),
+            inner_loop: ptr::null_mut(),
         }
     }
 

@@ -135,9 +135,13 @@ pub unsafe extern "C" fn await_(
     }
 }
 
-/// Steps `iterator` to its end.
+/// Steps `iterator` to its end: its result, or null with an exception set.
+///
+/// # Safety
+///
+/// The GIL is held, `stack` runs now, `iterator` is held by the caller.
 #[inline(always)]
-unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObject {
+pub unsafe fn drive(stack: *mut Activation, iterator: *mut PyObject) -> *mut PyObject {
     // SAFETY: the GIL is held, `stack` runs now, `iterator` is held by the caller.
     unsafe {
         // The slot that PyIter_Send would look up at every step.

@@ -32,8 +32,8 @@ pub unsafe fn note_resumer(stack: *mut Activation, thread: *mut PyThreadState) {
 }
 
 /// Whether what wants to suspend `stack` now runs in another task than the one
-/// that resumed the stack; or, where greenlets carry functions, in a greenlet
-/// that is none of this function's.
+/// that resumed the stack; or in a loop that the function runs itself; or, where
+/// greenlets carry functions, in a greenlet that is none of this function's.
 ///
 /// # Safety
 ///
@@ -42,6 +42,9 @@ pub unsafe fn note_resumer(stack: *mut Activation, thread: *mut PyThreadState) {
 pub unsafe fn is_foreign_step(stack: *mut Activation) -> bool {
     // SAFETY: by contract.
     unsafe {
+        if !(*stack).inner_loop.is_null() {
+            return true;
+        }
         if carrier::is_chosen() && Runtime::get().is_none_or(|runtime| runtime.here() != stack) {
             return true;
         }

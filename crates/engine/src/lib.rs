@@ -11,6 +11,8 @@
 //! - [`thread_state`]: `CPython`'s thread state around a switch, in C;
 //! - [`greenlet`]: living with the extension of that name, and the second engine on
 //!   it;
+//! - [`reactor`]: waiting for descriptors, times and each other in an event loop;
+//!   [`green`]: the locks, sleep and sockets that wait with it;
 //! - [`eager`], [`no_context`], [`errors`]: the cases that are refused, and how.
 
 mod activation;
@@ -19,10 +21,12 @@ mod await_iterator;
 mod coroutine;
 mod eager;
 mod errors;
+mod green;
 mod greenlet;
 mod no_context;
 mod portal;
 mod protocol;
+mod reactor;
 mod runtime;
 mod tables;
 mod task_field;
@@ -53,6 +57,20 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Bound::from_owned_ptr_or_err(py, await_iterator::make_type())?
             .unbind()
             .into_ptr();
+        Bound::from_owned_ptr_or_err(py, reactor::make_waiter_type())?
+            .unbind()
+            .into_ptr();
+        let class = Bound::from_owned_ptr_or_err(py, reactor::make_type())?;
+        module.add("Reactor", class)?;
+        let class = Bound::from_owned_ptr_or_err(py, green::lock::make_type())?;
+        module.add("Lock", class)?;
+        let class = Bound::from_owned_ptr_or_err(py, green::rlock::make_type())?;
+        module.add("RLock", class)?;
+        if !green::sleep::init() {
+            return Err(PyErr::fetch(py));
+        }
+        let methods = Bound::from_owned_ptr_or_err(py, green::socket::make_methods())?;
+        module.add("SOCKET_METHODS", methods)?;
         for (name, class) in errors::make_types().ok_or_else(|| PyErr::fetch(py))? {
             module.add(name, Bound::from_borrowed_ptr(py, class))?;
         }
@@ -68,7 +86,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 15]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 29]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
@@ -89,6 +107,20 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 15]> = Table([
         ffi::METH_NOARGS,
         c"unwind_waiting()\n--\n\nEnd the functions that wait on greenlets of this thread.",
     ),
+    method(c"reactor", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::new }, ffi::METH_FASTCALL, c"reactor(backend, key, is_trio, clock, /)\n--\n\nMake the Reactor of the event loop that runs in this thread."),
+    method(c"_register_reactor_finder", ffi::PyMethodDefPointer { PyCFunction: reactor::here::register_finder }, ffi::METH_O, c"_register_reactor_finder(finder, /)\n--\n\nSet what finds or makes the Reactor of the loop that runs, or returns None."),
+    method(c"_after_fork", ffi::PyMethodDefPointer { PyCFunction: reactor::after_fork }, ffi::METH_NOARGS, c"_after_fork()\n--\n\nIn a fork's child: let go of all reactors."),
+    method(c"forget_fd", ffi::PyMethodDefPointer { PyCFunction: reactor::forget_fd }, ffi::METH_O, c"forget_fd(fd, /)\n--\n\nTo be called before a descriptor is closed: its waiters wake, and find it closed."),
+    method(c"is_green", ffi::PyMethodDefPointer { PyCFunction: reactor::here::is_green }, ffi::METH_NOARGS, c"is_green()\n--\n\nReturn whether a wait here suspends a function, and not the thread."),
+    method(c"starts_green_threads", ffi::PyMethodDefPointer { PyCFunction: reactor::here::starts_green_threads }, ffi::METH_NOARGS, c"starts_green_threads()\n--\n\nReturn whether a thread that is started here shall be a green one."),
+    method(c"current", ffi::PyMethodDefPointer { PyCFunction: reactor::here::current }, ffi::METH_NOARGS, c"current()\n--\n\nReturn what stands for the function that runs green here, or None."),
+    method(c"get_ident", ffi::PyMethodDefPointer { PyCFunction: reactor::here::get_ident }, ffi::METH_NOARGS, c"get_ident()\n--\n\nReturn a number of the function that runs green here, or of the thread."),
+    method(c"enter_inner_loop", ffi::PyMethodDefPointer { PyCFunction: reactor::inner_loop::enter }, ffi::METH_O, c"enter_inner_loop(outside, /)\n--\n\nThe function that runs green here begins to run an event loop of its own."),
+    method(c"leave_inner_loop", ffi::PyMethodDefPointer { PyCFunction: reactor::inner_loop::leave }, ffi::METH_NOARGS, c"leave_inner_loop()\n--\n\nThat loop has ended."),
+    method(c"wait_fd", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fd }, ffi::METH_FASTCALL, c"wait_fd(fd, events, timeout=None, /)\n--\n\nWait until a descriptor is ready. Return its events, or 0 when the time is over."),
+    method(c"wait_fds", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fds }, ffi::METH_FASTCALL, c"wait_fds(pairs, timeout=None, /)\n--\n\nWait until one of several descriptors is ready. Return False when the time is over."),
+    method(c"retry", ffi::PyMethodDefPointer { PyCFunctionFast: green::retry }, ffi::METH_FASTCALL, c"retry(socket, events, function, /, *args)\n--\n\nCall a function of a socket until it need not wait."),
+    method(c"sleep", ffi::PyMethodDefPointer { PyCFunction: green::sleep::sleep }, ffi::METH_O, c"sleep(seconds, /)\n--\n\nWhat time.sleep does; in a green function the function sleeps, not the thread."),
     method(c"_check_interpreter", ffi::PyMethodDefPointer { PyCFunction: check_interpreter }, ffi::METH_NOARGS, c"_check_interpreter()\n--\n\nRaise ImportError in a sub-interpreter."),
     ffi::PyMethodDef::zeroed(),
 ]);

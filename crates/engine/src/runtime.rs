@@ -15,6 +15,7 @@ use verdigris_fiber::{Config, Pool, Stack, StackError};
 use crate::activation::{self, Activation, RESERVED};
 use crate::coroutine::GreenCoroutine;
 use crate::greenlet::{self, carrier};
+use crate::reactor::Reactor;
 use crate::thread_state;
 
 /// Native stacks are as deep as the main thread's, so that every recursion
@@ -41,6 +42,9 @@ pub struct Runtime {
     pinned: Cell<Vec<*mut Activation>>,
     pub greenlet: greenlet::OfThread,
     pub carried: carrier::OfThread,
+    /// The reactor of the loop that ran last, borrowed, or null: see
+    /// [`reactor::here`](crate::reactor::here).
+    pub reactor: Cell<*mut Reactor>,
     /// The function whose native stack this thread runs on, or null on its own
     /// stack, and always where greenlets carry functions. Ask [`Runtime::here`].
     pub current: Cell<*mut Activation>,
@@ -84,6 +88,18 @@ pub unsafe fn for_each_running(f: impl Fn(*mut Activation)) {
                 stack = (*stack).driver;
             }
         }
+    }
+}
+
+/// Calls `f` with the runtime of every thread that has one.
+///
+/// # Safety
+///
+/// The GIL is held.
+pub unsafe fn for_each(f: impl Fn(&Runtime)) {
+    for known in runtimes().iter() {
+        // SAFETY: as in `for_each_running`.
+        unsafe { f(&*known.runtime) };
     }
 }
 
@@ -252,6 +268,7 @@ impl Runtime {
             pinned: Cell::default(),
             greenlet: greenlet::OfThread::default(),
             carried: carrier::OfThread::default(),
+            reactor: Cell::new(ptr::null_mut()),
             current: Cell::new(ptr::null_mut()),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             mailbox: Arc::new(Mailbox::new()),

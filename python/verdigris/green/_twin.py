@@ -29,6 +29,8 @@ from typing import Any
 # `_originals`, so no id is reused.
 _green: dict[int, Any] = {}
 _originals: list[Any] = []
+# The class of the stdlib's that a twin was made of.
+_stdlib_classes: dict[type, type] = {}
 
 Methods = Mapping[str, Mapping[str, Any]]
 
@@ -78,12 +80,12 @@ def make(
             namespace[name] = _green[id(value)]
         elif _is_function_of(value, original):
             namespace[name] = _bound_anew(value, namespace)
+            pair(value, namespace[name])
         elif _is_class_of(value, original) and (name in methods or _has_functions(value, original)):
             if value not in classes:
-                classes[value] = _subclass(
-                    value, original, namespace, methods.get(name, {}), classes
-                )
+                classes[value] = _subclass(value, original, namespace, methods.get(name, {}))
                 pair(value, classes[value])
+                _stdlib_classes[classes[value]] = value
             namespace[name] = classes[value]
         else:
             namespace[name] = value
@@ -134,8 +136,14 @@ def _rebindable(value: Any, module: types.ModuleType) -> bool:
 
 def _bound_anew(function: types.FunctionType, namespace: dict[str, Any]) -> types.FunctionType:
     """The same function with other globals."""
+    code = function.__code__
+    if "super" in code.co_names:
+        code = code.replace(
+            co_names=tuple("_verdigris_super" if n == "super" else n for n in code.co_names)
+        )
+        namespace["_verdigris_super"] = _Super
     new = types.FunctionType(
-        function.__code__, namespace, function.__name__, function.__defaults__, function.__closure__
+        code, namespace, function.__name__, function.__defaults__, function.__closure__
     )
     new.__kwdefaults__ = function.__kwdefaults__
     new.__dict__.update(function.__dict__)
@@ -146,27 +154,32 @@ def _bound_anew(function: types.FunctionType, namespace: dict[str, Any]) -> type
     return new
 
 
+class _Super(super):
+    """`super(Name, self)` where Name has become the twin: its next class is the stdlib's Name, the
+    method of which runs already. What is meant is the one after that. `super()` needs no help."""
+
+    def __getattribute__(self, name: str) -> Any:
+        this = object.__getattribute__(self, "__thisclass__")
+        if this not in _stdlib_classes:
+            return super.__getattribute__(self, name)
+        instance = object.__getattribute__(self, "__self__")
+        return getattr(super(_stdlib_classes[this], instance), name)
+
+
 def _subclass(
     cls: type,
     module: types.ModuleType,
     namespace: dict[str, Any],
     methods: Mapping[str, Any],
-    classes: Mapping[type, type],
 ) -> type:
     def anew(value: Any) -> Any:
-        if isinstance(value, staticmethod):
-            return staticmethod(_bound_anew(value.__func__, namespace))
-        if isinstance(value, classmethod):
-            return classmethod(_bound_anew(value.__func__, namespace))
         if isinstance(value, property):
-            parts = (value.fget, value.fset, value.fdel)
-            return property(
-                *(
-                    _bound_anew(p, namespace) if isinstance(p, types.FunctionType) else p
-                    for p in parts
-                ),
-                value.__doc__,
-            )
+            parts: list[Any] = [value.fget, value.fset, value.fdel]
+            get, put, delete = (part and _bound_anew(part, namespace) for part in parts)
+            return property(get, put, delete, value.__doc__)
+        if isinstance(value, (staticmethod, classmethod)):
+            function: Any = value.__func__
+            return type(value)(_bound_anew(function, namespace))
         return _bound_anew(value, namespace)
 
     body: dict[str, Any] = {
@@ -187,6 +200,8 @@ def _subclass(
         "__doc__": cls.__doc__,
     }
     body |= methods
-    # A twin whose base has a twin too comes before that in the order of methods.
-    bases = (cls, *(classes[base] for base in cls.__bases__ if base in classes))
+    # A twin whose base has a twin too, of this module or another, comes before that in the order of
+    # methods.
+    greens = [_green.get(id(base), base) for base in cls.__bases__]
+    bases = (cls, *(green for green in greens if green not in cls.__bases__))
     return type(cls)(cls.__name__, bases, body)

@@ -13,13 +13,24 @@ another, nor need it installed. A loop that runs has been imported already, so l
 
 import functools
 import sys
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from verdigris.loops._host import PortalHost as PortalHost
 from verdigris.loops._task import LoopTask as LoopTask
 from verdigris.loops._task import TaskCancelled as TaskCancelled
 
-__all__ = ["LoopTask", "PortalHost", "TaskCancelled", "current", "host_of", "running_host"]
+T = TypeVar("T")
+
+__all__ = [
+    "LoopTask",
+    "PortalHost",
+    "TaskCancelled",
+    "current",
+    "host_of",
+    "in_thread",
+    "running_host",
+]
 
 
 def current() -> type[LoopTask[Any]] | None:
@@ -59,11 +70,24 @@ def host_of(task: object) -> PortalHost | None:
     return None
 
 
+async def in_thread(function: Callable[[], T]) -> T:
+    """Calls a function in an OS thread of the loop that runs, which must be known here."""
+    if _in_trio_task():
+        import trio
+
+        return await trio.to_thread.run_sync(function, abandon_on_cancel=True)
+    import asyncio
+
+    return await asyncio.get_running_loop().run_in_executor(None, function)
+
+
 def _in_trio_task() -> bool:
     # Asked for before asyncio: in guest mode Trio runs inside a running asyncio loop. But an
     # asyncio callback of the same thread is no Trio task, and belongs to asyncio.
-    trio = sys.modules.get("trio")
-    return trio is not None and trio.lowlevel.in_trio_task()
+    # While Trio is being imported it has no `lowlevel` yet.
+    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    in_trio_task = getattr(lowlevel, "in_trio_task", None)
+    return in_trio_task is not None and in_trio_task()
 
 
 def _in_asyncio() -> bool:

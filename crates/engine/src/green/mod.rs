@@ -1,0 +1,11 @@
+//! What the green modules of the package are made of: locks, sleep and sockets that
+//! wait with the reactor in a green function, and are the stdlib's anywhere else.
+
+mod gil;
+pub mod lock;
+mod nonblocking;
+pub mod rlock;
+pub mod sleep;
+pub mod socket;
+
+pub use nonblocking::retry;

@@ -1,0 +1,783 @@
+//! The reactor: who waits for what in one event loop, whichever loop it is.
+//!
+//! ```text
+//!   asyncio, uvloop, Trio            watches one descriptor, calls turn()
+//!        |                ^
+//!        v                | soon(), arm(delay)      backend: python/verdigris/loops
+//!     Reactor --------------------------------------
+//!        | descriptors   an epoll instance of its own, each descriptor registered once
+//!        | timers        every deadline; the loop has one timer, for the earliest
+//!        | ready         whose wait is over: the next turn lets them go on
+//!        v
+//!     Waiter             what a suspended function has given to its task
+//! ```
+//!
+//! A turn takes events and due deadlines, and resumes the tasks that waited for
+//! them, right there. What is over outside a turn (a lock that another function
+//! releases) asks the loop for a turn `soon`; from another thread it is asked for
+//! through the reactor's own descriptor.
+//!
+//! Everything is guarded by the GIL. No Python code runs while the state is
+//! borrowed.
+
+mod descriptors;
+mod guards;
+pub mod here;
+pub mod inner_loop;
+mod timers;
+pub mod wait;
+mod waiter;
+
+use core::cell::{Cell, RefCell};
+use core::ffi::{CStr, c_int, c_long, c_ulong, c_void};
+use core::mem::ManuallyDrop;
+use core::ptr;
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::RawFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use pyo3::ffi::{self, PyObject};
+
+use crate::errors::{self, raise};
+use crate::tables::{self, Table, method, slot};
+use descriptors::Descriptors;
+use timers::{Time, Timers};
+
+pub use descriptors::{PRIORITY, READ, WRITE};
+pub use waiter::{Reason, Waiter, make_type as make_waiter_type};
+
+/// How a loop suspends and resumes its tasks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// A task yields a future, and goes on when that calls it back.
+    Asyncio,
+    /// A task sleeps until it is rescheduled.
+    Trio,
+}
+
+#[repr(C)]
+pub struct Reactor {
+    ob_base: PyObject,
+    pub kind: Kind,
+    /// What the package does for it on the loop.
+    backend: *mut PyObject,
+    /// The loop, or the token of Trio's run: only compared.
+    key: *const PyObject,
+    /// A function that gives the loop's time in seconds, where that is not the
+    /// system's monotonic clock; or null.
+    clock: *mut PyObject,
+    /// The thread of the loop.
+    thread: c_ulong,
+    /// How often the process had forked when it was made.
+    forks: u32,
+    closed: Cell<bool>,
+    /// Whether a turn is under way.
+    turning: Cell<bool>,
+    /// Whether the loop was asked for a turn.
+    asked: Cell<bool>,
+    /// When the loop's timer is due; `Time::MAX` when there is none.
+    armed: Cell<Time>,
+    state: ManuallyDrop<RefCell<State>>,
+}
+
+struct State {
+    descriptors: Descriptors,
+    timers: Timers,
+    /// Counted references.
+    ready: VecDeque<*mut Waiter>,
+}
+
+static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
+
+/// All that are open: nearly always one.
+static ALL: Mutex<Vec<Open>> = Mutex::new(Vec::new());
+
+#[derive(Clone, Copy, PartialEq)]
+struct Open(*mut Reactor);
+
+// SAFETY: the pointer is followed only with the GIL held, and taken off the list before
+// the reactor ends.
+unsafe impl Send for Open {}
+
+fn all() -> MutexGuard<'static, Vec<Open>> {
+    ALL.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often this process is a fork's child, counted from its start.
+static mut FORKS: u32 = 0;
+
+/// Calls `f` with each reactor that is open.
+///
+/// # Safety
+///
+/// The GIL is held.
+unsafe fn for_each(mut f: impl FnMut(&Reactor)) {
+    // SAFETY: the GIL is held; a reactor leaves the list before it ends, and `f` runs
+    // no Python code.
+    unsafe {
+        for Open(reactor) in all().iter() {
+            if (**reactor).is_open() {
+                f(&**reactor);
+            }
+        }
+    }
+}
+
+/// `_forget_fd(fd)`: to be called before a descriptor is closed. Its waiters wake,
+/// and find it closed.
+pub unsafe extern "C" fn forget_fd(_module: *mut PyObject, fd: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held.
+    unsafe {
+        let fd = ffi::PyLong_AsLong(fd);
+        if fd == -1 && !ffi::PyErr_Occurred().is_null() {
+            return ptr::null_mut();
+        }
+        forget(fd as RawFd);
+        ffi::Py_NewRef(ffi::Py_None())
+    }
+}
+
+/// The same, from Rust.
+///
+/// # Safety
+///
+/// The GIL is held, and no reactor is borrowed.
+pub unsafe fn forget(fd: RawFd) {
+    // SAFETY: by contract. Waiters stay alive: they are woken in a later turn.
+    unsafe {
+        let mut woken = Vec::new();
+        for_each(|reactor| {
+            woken.append(&mut reactor.state.borrow_mut().descriptors.forget(fd));
+        });
+        // Waking the first may run code that ends the wait of the second.
+        for (waiter, _) in &woken {
+            ffi::Py_INCREF(waiter.cast());
+        }
+        for (waiter, events) in woken {
+            Waiter::wake(waiter, Reason::Ready(events));
+            ffi::Py_DECREF(waiter.cast());
+        }
+    }
+}
+
+/// `_after_fork()`: in the child no reactor of the parent may touch the epoll
+/// instance, which both share, and no loop of the parent runs.
+pub unsafe extern "C" fn after_fork(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held.
+    unsafe {
+        FORKS += 1;
+        ffi::Py_NewRef(ffi::Py_None())
+    }
+}
+
+/// `asyncio.CancelledError`: a new reference, or null with an exception set.
+unsafe fn cancelled_error() -> *mut PyObject {
+    // SAFETY: the GIL is held. The module is loaded: its task has called.
+    unsafe {
+        let module = ffi::PyImport_ImportModule(c"asyncio".as_ptr());
+        if module.is_null() {
+            return module;
+        }
+        let class = ffi::PyObject_GetAttrString(module, c"CancelledError".as_ptr());
+        ffi::Py_DECREF(module);
+        class
+    }
+}
+
+impl Reactor {
+    /// Whether it can be waited with: not closed, and of this process.
+    #[inline]
+    pub fn is_open(&self) -> bool {
+        // SAFETY: a plain number, changed under the GIL.
+        !self.closed.get() && self.forks == unsafe { FORKS }
+    }
+
+    /// Whether it is the one of the loop or run that `key` is.
+    #[inline]
+    pub fn is_of(&self, key: *mut PyObject) -> bool {
+        ptr::eq(self.key, key)
+    }
+
+    /// The time on its clock. Null with an exception set when the loop's clock fails.
+    pub fn now(&self) -> Option<Time> {
+        if self.clock.is_null() {
+            return Some(monotonic());
+        }
+        // SAFETY: the GIL is held; the clock is ours.
+        unsafe {
+            let seconds = ffi::PyObject_CallNoArgs(self.clock);
+            if seconds.is_null() {
+                return None;
+            }
+            let value = ffi::PyFloat_AsDouble(seconds);
+            ffi::Py_DECREF(seconds);
+            if value == -1.0 && !ffi::PyErr_Occurred().is_null() {
+                return None;
+            }
+            Some(to_nanoseconds(value))
+        }
+    }
+
+    /// Takes a waiter out of its descriptors and the timers.
+    fn remove(&self, waiter: *mut Waiter) {
+        let mut state = self.state.borrow_mut();
+        // SAFETY: the waiter is live: whoever calls this holds it.
+        let waiter_ = unsafe { &mut *waiter };
+        if waiter_.fd >= 0 {
+            state.descriptors.remove_waiter(waiter_.fd, waiter);
+            for fd in waiter_.more.drain(..) {
+                state.descriptors.remove_waiter(fd, waiter);
+            }
+            waiter_.fd = -1;
+        }
+        if let Some(key) = waiter_.deadline.take() {
+            state.timers.remove(key);
+        }
+    }
+
+    /// The owner of a registration is gone.
+    fn owner_is_gone(&self, fd: RawFd, guard: *mut PyObject) {
+        self.state.borrow_mut().descriptors.owner_is_gone(fd, guard);
+    }
+
+    /// Whether it makes sense to try a read for `owner` before waiting.
+    #[inline]
+    pub fn may_be_readable(&self, fd: RawFd, owner: *mut PyObject) -> bool {
+        self.state
+            .borrow_mut()
+            .descriptors
+            .may_be_readable(fd, owner)
+    }
+
+    /// A read for `owner` was in vain.
+    #[inline]
+    pub fn was_drained(&self, fd: RawFd, owner: *mut PyObject) {
+        self.state.borrow_mut().descriptors.was_drained(fd, owner);
+    }
+
+    /// A read of a stream for `owner` gave less than it asked for.
+    #[inline]
+    pub fn was_short(&self, fd: RawFd, owner: *mut PyObject) {
+        self.state.borrow_mut().descriptors.was_short(fd, owner);
+    }
+
+    /// Has `waiter` woken when `fd` is ready. False when it is always ready, and null
+    /// (None) with an exception set.
+    unsafe fn watch(
+        this: *mut Self,
+        fd: RawFd,
+        events: u8,
+        owner: *mut PyObject,
+        waiter: *mut Waiter,
+    ) -> Option<bool> {
+        // SAFETY: the GIL is held; nothing is borrowed while the guard is made.
+        unsafe {
+            let state = &(*this).state;
+            let mut owner = owner;
+            let mut guard = ptr::null_mut();
+            if state.borrow_mut().descriptors.needs_guard(fd, owner) {
+                guard = guards::make(owner, fd);
+                if guard.is_null() {
+                    owner = guard;
+                }
+            }
+            let added = state
+                .borrow_mut()
+                .descriptors
+                .add_waiter(fd, events, owner, guard, waiter);
+            match added {
+                Ok(waits) => {
+                    if waits {
+                        if (*waiter).fd < 0 {
+                            (*waiter).fd = fd;
+                        } else {
+                            (*waiter).more.push(fd);
+                        }
+                    }
+                    Some(waits)
+                }
+                Err(error) => {
+                    raise_os_error(&error);
+                    None
+                }
+            }
+        }
+    }
+
+    /// Has `waiter` woken at `deadline`. False with an exception set.
+    unsafe fn set_deadline(this: *mut Self, deadline: Time, waiter: *mut Waiter) -> bool {
+        // SAFETY: the GIL is held.
+        unsafe {
+            let key = (*this).state.borrow_mut().timers.insert(deadline, waiter);
+            (*waiter).deadline = Some(key);
+            (*this).turning.get() || Self::arm(this)
+        }
+    }
+
+    /// Sets the loop's timer for the earliest deadline. False with an exception set.
+    unsafe fn arm(this: *mut Self) -> bool {
+        // SAFETY: the GIL is held; nothing is borrowed while the backend is called.
+        unsafe {
+            let Some(earliest) = (*this).state.borrow().timers.earliest() else {
+                return true;
+            };
+            // A timer that comes too early does no harm, and most deadlines never come.
+            if earliest >= (*this).armed.get() {
+                return true;
+            }
+            let Some(now) = (*this).now() else {
+                return false;
+            };
+            (*this).armed.set(earliest);
+            let seconds = earliest.saturating_sub(now) as f64 / 1e9;
+            let delay = ffi::PyFloat_FromDouble(seconds);
+            if delay.is_null() {
+                return false;
+            }
+            let done = tell((*this).backend, c"arm", delay);
+            ffi::Py_DECREF(delay);
+            done
+        }
+    }
+
+    /// Notes that a wait is over, and sees to it that there is a turn.
+    unsafe fn make_ready(this: *mut Self, waiter: *mut Waiter) {
+        // SAFETY: the GIL is held and both are live.
+        unsafe {
+            let waiter = ffi::Py_NewRef(waiter.cast()).cast();
+            (*this).state.borrow_mut().ready.push_back(waiter);
+            if !(*this).turning.get() && !(*this).asked.get() {
+                Self::ask_for_turn(this);
+            }
+        }
+    }
+
+    /// Called where no exception may come of it: a lock is released, perhaps by a
+    /// finalizer. A loop that is closed has nobody left who waits.
+    unsafe fn ask_for_turn(this: *mut Self) {
+        // SAFETY: the GIL is held.
+        unsafe {
+            if !(*this).is_open() {
+                return;
+            }
+            (*this).asked.set(true);
+            if ffi::PyThread_get_thread_ident() as c_ulong != (*this).thread {
+                let waker = (*this).state.borrow_mut().descriptors.waker();
+                let woken = waker.and_then(|waker| waker.wake());
+                if woken.is_err() {
+                    (*this).asked.set(false);
+                }
+                return;
+            }
+            let raised = errors::take();
+            if !tell((*this).backend, c"soon", ptr::null_mut()) {
+                ffi::PyErr_Clear();
+                (*this).asked.set(false);
+            }
+            errors::restore(raised);
+        }
+    }
+
+    /// Lets the loop's task go on. False with an exception set.
+    unsafe fn reschedule(this: *mut Self, task: *mut PyObject) -> bool {
+        // SAFETY: the GIL is held.
+        unsafe { tell((*this).backend, c"reschedule", task) }
+    }
+
+    /// What a task of Trio awaits while `waiter` waits: a new reference, or null.
+    pub unsafe fn park(this: *mut Self, waiter: *mut Waiter) -> *mut PyObject {
+        // SAFETY: the GIL is held.
+        unsafe { call((*this).backend, c"park", waiter.cast()) }
+    }
+
+    /// The loop or task that a waiter of the caller belongs to: a new reference, or null.
+    pub unsafe fn host(this: *mut Self) -> *mut PyObject {
+        // SAFETY: the GIL is held. A loop that runs lives.
+        unsafe {
+            match (*this).kind {
+                Kind::Asyncio => ffi::Py_NewRef((*this).key.cast_mut()),
+                Kind::Trio => call((*this).backend, c"host", ptr::null_mut()),
+            }
+        }
+    }
+
+    /// What one checkpoint of the loop awaits: a new reference, or null.
+    pub unsafe fn checkpoint(this: *mut Self) -> *mut PyObject {
+        // SAFETY: the GIL is held.
+        unsafe { call((*this).backend, c"checkpoint", ptr::null_mut()) }
+    }
+
+    /// Takes events, lets those go on whose wait is over, and sets the timer anew.
+    unsafe fn turn(this: *mut Self, polls: bool) -> *mut PyObject {
+        // SAFETY: the GIL is held, the caller holds `this`.
+        unsafe {
+            (*this).asked.set(false);
+            if (*this).turning.get() || !(*this).is_open() {
+                // A loop inside a function of this loop, or a call that came late.
+                return ffi::Py_NewRef(ffi::Py_None());
+            }
+            (*this).turning.set(true);
+            let done = Self::turn_now(this, polls);
+            (*this).turning.set(false);
+            let raised = if done {
+                ptr::null_mut()
+            } else {
+                errors::take()
+            };
+            let more = !(*this).state.borrow().ready.is_empty();
+            if more && !(*this).asked.get() {
+                Self::ask_for_turn(this);
+            }
+            if !Self::arm(this) && raised.is_null() {
+                return ptr::null_mut();
+            }
+            if !raised.is_null() {
+                errors::restore(raised);
+                return ptr::null_mut();
+            }
+            ffi::Py_NewRef(ffi::Py_None())
+        }
+    }
+
+    unsafe fn turn_now(this: *mut Self, polls: bool) -> bool {
+        // SAFETY: as above. Waiters found here are live: their frames take them out.
+        unsafe {
+            let mut woken = Vec::new();
+            let mut more = polls;
+            while more {
+                let polled = (*this)
+                    .state
+                    .borrow_mut()
+                    .descriptors
+                    .poll(|waiter, events| woken.push((waiter, events)));
+                for (waiter, events) in woken.drain(..) {
+                    Waiter::wake(waiter, Reason::Ready(events));
+                }
+                match polled {
+                    Ok(left) => more = left,
+                    Err(error) => {
+                        raise_os_error(&error);
+                        return false;
+                    }
+                }
+            }
+            if (*this).state.borrow().timers.len() > 0 {
+                let Some(now) = (*this).now() else {
+                    return false;
+                };
+                loop {
+                    let due = (*this).state.borrow_mut().timers.pop_due(now);
+                    let Some(waiter) = due else { break };
+                    (*waiter).deadline = None;
+                    Waiter::wake(waiter, Reason::TimedOut);
+                }
+            }
+            // Those that become ready meanwhile have their turn after the loop's other
+            // callbacks.
+            let count = (*this).state.borrow().ready.len();
+            for _ in 0..count {
+                let next = (*this).state.borrow_mut().ready.pop_front();
+                let Some(waiter) = next else { break };
+                let delivered = Waiter::deliver(waiter);
+                ffi::Py_DECREF(waiter.cast());
+                if !delivered {
+                    return false;
+                }
+            }
+            true
+        }
+    }
+
+    unsafe fn close(this: *mut Self) {
+        // SAFETY: the GIL is held. The references are dropped last.
+        unsafe {
+            (*this).closed.set(true);
+            all().retain(|known| *known != Open(this));
+            let ready = core::mem::take(&mut (*this).state.borrow_mut().ready);
+            for waiter in ready {
+                ffi::Py_DECREF(waiter.cast());
+            }
+        }
+    }
+}
+
+/// Calls `method` of an object, with `argument` if that is not null: a new reference,
+/// or null with an exception set.
+unsafe fn call(object: *mut PyObject, method: &CStr, argument: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the GIL is held, and both are live.
+    unsafe {
+        let method = ffi::PyObject_GetAttrString(object, method.as_ptr());
+        if method.is_null() {
+            return method;
+        }
+        let result = if argument.is_null() {
+            ffi::PyObject_CallNoArgs(method)
+        } else {
+            ffi::PyObject_CallOneArg(method, argument)
+        };
+        ffi::Py_DECREF(method);
+        result
+    }
+}
+
+/// The same, for what returns nothing. False with an exception set.
+unsafe fn tell(object: *mut PyObject, method: &CStr, argument: *mut PyObject) -> bool {
+    // SAFETY: as above.
+    unsafe {
+        let result = call(object, method, argument);
+        ffi::Py_XDECREF(result);
+        !result.is_null()
+    }
+}
+
+/// The system's monotonic clock.
+pub fn monotonic() -> Time {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: the clock exists, and `time` is ours.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &raw mut time) };
+    time.tv_sec as Time * 1_000_000_000 + time.tv_nsec as Time
+}
+
+/// Seconds as nanoseconds, rounded up: who sleeps must not wake early.
+pub fn to_nanoseconds(seconds: f64) -> Time {
+    // A cast saturates: a hundred years and more are for ever.
+    (seconds * 1e9).ceil() as Time
+}
+
+unsafe fn raise_os_error(error: &io::Error) {
+    // SAFETY: the GIL is held.
+    unsafe {
+        *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::EIO);
+        ffi::PyErr_SetFromErrno(ffi::PyExc_OSError);
+    }
+}
+
+/// `_reactor(backend, key, is_trio, clock)`: a reactor for the loop that runs in this
+/// thread.
+pub unsafe extern "C" fn new(
+    _module: *mut PyObject,
+    args: *mut *mut PyObject,
+    nargs: ffi::Py_ssize_t,
+) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held and `nargs` live objects; the object
+    // is complete when tracked.
+    unsafe {
+        if nargs != 4 {
+            return raise(ffi::PyExc_TypeError, c"_reactor() takes 4 arguments");
+        }
+        let [backend, key, is_trio, clock] = ptr::read(args.cast::<[*mut PyObject; 4]>());
+        let descriptors = match Descriptors::new() {
+            Ok(descriptors) => descriptors,
+            Err(error) => {
+                raise_os_error(&error);
+                return ptr::null_mut();
+            }
+        };
+        let this: *mut Reactor = ffi::PyObject_GC_New(TYPE);
+        if this.is_null() {
+            return ptr::null_mut();
+        }
+        (*this).kind = if ffi::PyObject_IsTrue(is_trio) == 1 {
+            Kind::Trio
+        } else {
+            Kind::Asyncio
+        };
+        (*this).backend = ffi::Py_NewRef(backend);
+        (*this).key = key;
+        (*this).clock = if clock == ffi::Py_None() {
+            ptr::null_mut()
+        } else {
+            ffi::Py_NewRef(clock)
+        };
+        (*this).thread = ffi::PyThread_get_thread_ident() as c_ulong;
+        (*this).forks = FORKS;
+        (&raw mut (*this).closed).write(Cell::new(false));
+        (&raw mut (*this).turning).write(Cell::new(false));
+        (&raw mut (*this).asked).write(Cell::new(false));
+        (&raw mut (*this).armed).write(Cell::new(Time::MAX));
+        (&raw mut (*this).state).write(ManuallyDrop::new(RefCell::new(State {
+            descriptors,
+            timers: Timers::default(),
+            ready: VecDeque::new(),
+        })));
+        all().push(Open(this));
+        ffi::PyObject_GC_Track(this.cast());
+        this.cast()
+    }
+}
+
+/// Whether `object` is a reactor.
+pub fn check_exact(object: *mut PyObject) -> bool {
+    // SAFETY: `object` is live; TYPE is written once, under the GIL.
+    unsafe { ffi::Py_TYPE(object) == TYPE }
+}
+
+unsafe extern "C" fn fileno(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held and a live object.
+    unsafe {
+        let this: *mut Reactor = this.cast();
+        let fd = (*this).state.borrow().descriptors.fileno();
+        ffi::PyLong_FromLong(fd.into())
+    }
+}
+
+unsafe extern "C" fn turn(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as above; the loop's handle holds the object, but may drop it meanwhile.
+    unsafe {
+        ffi::Py_INCREF(this);
+        let result = Reactor::turn(this.cast(), true);
+        ffi::Py_DECREF(this);
+        result
+    }
+}
+
+unsafe extern "C" fn run_ready(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe {
+        ffi::Py_INCREF(this);
+        let result = Reactor::turn(this.cast(), false);
+        ffi::Py_DECREF(this);
+        result
+    }
+}
+
+/// The loop's timer may be early: some round, some look at their clock once an iteration.
+unsafe extern "C" fn on_timer(this: *mut PyObject, unused: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe {
+        (*this.cast::<Reactor>()).armed.set(Time::MAX);
+        turn(this, unused)
+    }
+}
+
+unsafe extern "C" fn close(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe {
+        Reactor::close(this.cast());
+        ffi::Py_NewRef(ffi::Py_None())
+    }
+}
+
+unsafe extern "C" fn is_open(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe { ffi::PyBool_FromLong(c_long::from((*this.cast::<Reactor>()).is_open())) }
+}
+
+unsafe extern "C" fn stats(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: as above.
+    unsafe {
+        let state = (*this.cast::<Reactor>()).state.borrow();
+        let (descriptors, waiters) = state.descriptors.count();
+        let (timers, ready) = (state.timers.len(), state.ready.len());
+        drop(state);
+        ffi::Py_BuildValue(
+            c"{snsnsnsn}".as_ptr(),
+            c"descriptors".as_ptr(),
+            descriptors as ffi::Py_ssize_t,
+            c"waiters".as_ptr(),
+            waiters as ffi::Py_ssize_t,
+            c"timers".as_ptr(),
+            timers as ffi::Py_ssize_t,
+            c"ready".as_ptr(),
+            ready as ffi::Py_ssize_t,
+        )
+    }
+}
+
+unsafe extern "C" fn tp_traverse(
+    this: *mut PyObject,
+    visit: ffi::visitproc,
+    arg: *mut c_void,
+) -> c_int {
+    // SAFETY: called by the collector with the GIL held and a live object; the state is
+    // never borrowed while Python code, and so the collector, runs.
+    unsafe {
+        let this: *mut Reactor = this.cast();
+        let parts = [
+            ffi::Py_TYPE(this.cast()).cast(),
+            (*this).backend,
+            (*this).clock,
+        ];
+        for part in parts {
+            if !part.is_null() {
+                let failed = visit(part, arg);
+                if failed != 0 {
+                    return failed;
+                }
+            }
+        }
+        for waiter in &(*this).state.borrow().ready {
+            let failed = visit(waiter.cast(), arg);
+            if failed != 0 {
+                return failed;
+            }
+        }
+        0
+    }
+}
+
+unsafe extern "C" fn tp_clear(this: *mut PyObject) -> c_int {
+    // SAFETY: as above. The backend stays: its methods are called to the end.
+    unsafe { Reactor::close(this.cast()) };
+    0
+}
+
+unsafe extern "C" fn tp_dealloc(this: *mut PyObject) {
+    // SAFETY: called by CPython with the GIL held, when no reference is left.
+    unsafe {
+        ffi::PyObject_GC_UnTrack(this.cast());
+        let reactor: *mut Reactor = this.cast();
+        Reactor::close(reactor);
+        here::forget_reactor(reactor);
+        ManuallyDrop::drop(&mut (*reactor).state);
+        ffi::Py_DECREF((*reactor).backend);
+        ffi::Py_XDECREF((*reactor).clock);
+        let class = ffi::Py_TYPE(this);
+        ffi::PyObject_GC_Del(this.cast());
+        ffi::Py_DECREF(class.cast());
+    }
+}
+
+const DOC: &CStr = c"Who waits for what in one event loop.
+
+The package makes one for each loop (verdigris.loops), which watches `fileno()`
+and calls `turn()`.";
+
+static METHODS: Table<[ffi::PyMethodDef; 8]> = Table([
+    method(c"fileno", ffi::PyMethodDefPointer { PyCFunction: fileno }, ffi::METH_NOARGS, c"fileno($self, /)\n--\n\nThe descriptor that the loop watches for reading."),
+    method(c"turn", ffi::PyMethodDefPointer { PyCFunction: turn }, ffi::METH_NOARGS, c"turn($self, /)\n--\n\nTake events and due deadlines, and resume whoever waited for them."),
+    method(c"on_timer", ffi::PyMethodDefPointer { PyCFunction: on_timer }, ffi::METH_NOARGS, c"on_timer($self, /)\n--\n\nThe same, called by the timer that was set last, which is over."),
+    method(c"run_ready", ffi::PyMethodDefPointer { PyCFunction: run_ready }, ffi::METH_NOARGS, c"run_ready($self, /)\n--\n\nThe same without asking the kernel for events."),
+    method(c"close", ffi::PyMethodDefPointer { PyCFunction: close }, ffi::METH_NOARGS, c"close($self, /)\n--\n\nThe loop has ended: nothing can be waited for with it any more."),
+    method(c"is_open", ffi::PyMethodDefPointer { PyCFunction: is_open }, ffi::METH_NOARGS, c"is_open($self, /)\n--\n\nWhether it can be waited with: not closed, and of this process."),
+    method(c"stats", ffi::PyMethodDefPointer { PyCFunction: stats }, ffi::METH_NOARGS, c"stats($self, /)\n--\n\nA dict: how many descriptors, waiters on them, timers, and waits that are over."),
+    ffi::PyMethodDef::zeroed(),
+]);
+
+/// Makes the type: a new reference, or null with an exception set. Called once,
+/// when the module is made.
+///
+/// # Safety
+///
+/// The GIL is held.
+pub unsafe fn make_type() -> *mut PyObject {
+    let mut slots = [
+        slot(ffi::Py_tp_doc, DOC.as_ptr() as *mut c_void),
+        slot(ffi::Py_tp_traverse, tp_traverse as *mut c_void),
+        slot(ffi::Py_tp_clear, tp_clear as *mut c_void),
+        slot(ffi::Py_tp_dealloc, tp_dealloc as *mut c_void),
+        slot(ffi::Py_tp_methods, METHODS.0.as_ptr() as *mut c_void),
+        slot(0, ptr::null_mut()),
+    ];
+    // SAFETY: the slots are those of the type and end with 0, the tables are
+    // static, and the GIL is held, so nobody reads TYPE meanwhile.
+    unsafe {
+        let class = tables::make_type::<Reactor>(c"verdigris._engine.Reactor", &mut slots);
+        TYPE = class.cast();
+        class
+    }
+}

@@ -1,0 +1,223 @@
+"""Loops that sync code runs inside a green function: `asyncio.run(main())` in a script.
+
+A green function runs in a task of the outer loop, and asyncio refuses to run a loop in a thread
+where one runs. To the sync code there is none. So while it runs a loop of its own, the outer loop
+and its current task are hidden; they come back when the inner loop stops.
+
+The inner loop waits with the selectors of the stdlib. Where these are green, the outer loop goes on
+meanwhile, if it is shown again for the time of the wait: `outer_shown`.
+(MARK: `_wait` has to call it. Until it does, an inner loop's selector must block.)
+"""
+
+import contextlib
+import functools
+import signal
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from verdigris._when_imported import when_imported
+from verdigris.green import _wait
+
+# The loop that runs the program: an asyncio loop, or the run of Trio's.
+_outer: Any = None
+
+
+def allow() -> None:
+    """Lets the program run loops of its own: asyncio's, uvloop's, Trio's. For good.
+
+    Called in a green function, on the loop that runs the program.
+    """
+    global _outer
+    _outer = _running_trio() or _running_asyncio()
+    when_imported("asyncio", _allow_asyncio)
+    when_imported("uvloop", _allow_uvloop)
+    when_imported("trio", _allow_trio)
+
+
+def _running_asyncio() -> Any:
+    asyncio = sys.modules.get("asyncio")
+    return None if asyncio is None else asyncio._get_running_loop()
+
+
+def _running_trio() -> Any:
+    return getattr(_trio_context(), "runner", None)
+
+
+def _trio_context() -> Any:
+    return getattr(sys.modules.get("trio._core._run"), "GLOBAL_RUN_CONTEXT", None)
+
+
+def _allow_asyncio() -> None:
+    import asyncio
+    import asyncio.base_events
+    import asyncio.runners
+
+    for target, names in (
+        (asyncio.base_events.BaseEventLoop, ("run_forever", "run_until_complete")),
+        (asyncio.Runner, ("run", "close")),
+    ):
+        for name in names:
+            setattr(target, name, _alone(getattr(target, name)))
+    for name in ("run", "get_event_loop"):
+        function = getattr(asyncio, name)
+        hiding = _alone(function)
+        # Everywhere in asyncio; others take it from here.
+        for module in list(sys.modules.values()):
+            if getattr(module, "__name__", "").partition(".")[0] == "asyncio":
+                for key, value in list(vars(module).items()):
+                    if value is function:
+                        setattr(module, key, hiding)
+
+
+def _allow_uvloop() -> None:
+    import uvloop
+
+    # A class in Python that inherits these from one in C.
+    for name in ("run_forever", "run_until_complete"):
+        setattr(uvloop.Loop, name, _alone(getattr(uvloop.Loop, name)))
+
+
+def _allow_trio() -> None:
+    trio: Any = sys.modules["trio"]
+    trio.run = _alone(trio.run)
+
+
+def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which finds no running loop if the program's sync code calls it."""
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        # What runs in a loop of the program's own is refused, as anywhere; so is async code that a
+        # green function awaits.
+        asyncios, trios = _running_asyncio(), _running_trio()
+        in_outer = trios is _outer if asyncios is None else asyncios is _outer and trios is None
+        if _outer is None or not in_outer or not _wait.starts_green_threads():
+            return function(*args, **kwargs)
+        with _hidden():
+            return function(*args, **kwargs)
+
+    return call
+
+
+class _Current:
+    """What a thread knows of the loop that it runs: the loop, its task, its hooks for signals."""
+
+    def __init__(self) -> None:
+        """Takes what there is now."""
+        self.loop = _running_asyncio()
+        # Before 3.12 the current task of each loop is kept apart, and need not be touched.
+        swap = _swap_task()
+        self.task = None if swap is None or self.loop is None else swap(self.loop, None)
+        if self.task is not None:
+            swap(self.loop, self.task)
+        self.hooks = sys.get_asyncgen_hooks()
+        self.trio = dict(vars(_trio_context() or _NoTrio()))
+        self.in_main_thread = threading.current_thread() is threading.main_thread()
+        self.wakeup = -1
+        if self.in_main_thread:
+            self.wakeup = signal.set_wakeup_fd(-1)
+            signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+
+    def hide(self) -> None:
+        """Makes it as if no loop ran."""
+        swap = _swap_task()
+        if swap is not None and self.loop is not None:
+            swap(self.loop, None)
+        _set_running_asyncio(None)
+        context = _trio_context()
+        if context is not None:
+            vars(context).clear()
+        if self.in_main_thread:
+            signal.set_wakeup_fd(-1)
+
+    def show(self) -> None:
+        """Puts all back, where nothing is."""
+        context = _trio_context()
+        if context is not None:
+            vars(context).update(self.trio)
+        _set_running_asyncio(self.loop)
+        swap = _swap_task()
+        if swap is not None and self.loop is not None:
+            swap(self.loop, self.task)
+        sys.set_asyncgen_hooks(*self.hooks)
+        if self.in_main_thread:
+            signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+
+
+class _NoTrio:
+    """Stands for what Trio keeps of a thread, where Trio is not loaded."""
+
+
+def _swap_task() -> Any:
+    tasks = sys.modules.get("asyncio.tasks")
+    return getattr(tasks, "_swap_current_task", None)
+
+
+def _set_running_asyncio(loop: Any) -> None:
+    asyncio = sys.modules.get("asyncio")
+    if asyncio is not None:
+        asyncio._set_running_loop(loop)
+
+
+# What was hidden, by the green function that runs a loop of its own.
+_hidden_by: "weakref.WeakKeyDictionary[object, _Current]" = weakref.WeakKeyDictionary()
+
+
+@contextlib.contextmanager
+def _hidden() -> Iterator[None]:
+    """Hides the loop that runs in this thread, and its current task."""
+    owner, outer = _wait.current(), _Current()
+    outer.hide()
+    _hidden_by[owner] = outer
+    try:
+        with _own_sigint():
+            yield
+    finally:
+        _hidden_by.pop(owner, None)
+        outer.show()
+
+
+@contextlib.contextmanager
+def outer_shown() -> Iterator[None]:
+    """Shows the outer loop again, for a wait of a green function that runs a loop of its own.
+
+    The wait stops the inner loop, as it would without verdigris, and the outer one goes on. Does
+    nothing for all other green functions.
+    """
+    outer = _hidden_by.get(_wait.current())
+    if outer is None:
+        yield
+        return
+    inner = _Current()
+    inner.hide()
+    outer.show()
+    try:
+        yield
+    finally:
+        outer.hide()
+        inner.show()
+
+
+@contextlib.contextmanager
+def _own_sigint() -> Iterator[None]:
+    """Has Ctrl-C interrupt the inner loop, as asyncio and Trio see to themselves.
+
+    They do so only where nobody has set a handler, and `python -m verdigris` has one.
+    """
+    handler = signal.getsignal(signal.SIGINT)
+    ours = getattr(handler, "_verdigris", False) or _is_trios(handler)
+    if not ours or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _is_trios(handler: object) -> bool:
+    return getattr(handler, "__module__", None) == "trio._core._ki"

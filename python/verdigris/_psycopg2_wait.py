@@ -1,0 +1,78 @@
+"""How psycopg2 waits in green functions.
+
+psycopg2 waits inside libpq, in C. With a wait callback it asks libpq not to block, and calls the
+callback with the connection for every wait.
+
+A wait that is left with an exception leaves the connection in the middle of a query, or of being
+opened. psycopg2 closes such a connection by itself, but the server does not notice before it has
+something to send. So the callback asks the server to cancel, first.
+"""
+
+import os
+import select
+import time
+from typing import Any
+
+from psycopg2 import Error, OperationalError, extensions
+
+from verdigris.green import _wait
+
+_poll = select.poll
+_monotonic = time.monotonic
+
+
+def wait_for(connection: Any) -> None:
+    """The wait callback: polls the connection until it is ready."""
+    deadline = None
+    opening = connection.status == extensions.STATUS_SETUP
+    if opening:
+        timeout = _connect_timeout(connection)
+        deadline = None if timeout is None else _monotonic() + timeout
+    try:
+        while True:
+            state = connection.poll()
+            if state == extensions.POLL_OK:
+                return
+            if state not in (extensions.POLL_READ, extensions.POLL_WRITE):
+                raise OperationalError(f"poll() of the connection gave {state!r}")
+            events = _wait.READ if state == extensions.POLL_READ else _wait.WRITE
+            left = None if deadline is None else deadline - _monotonic()
+            if left is not None and left <= 0:
+                raise OperationalError("connection to the server failed: timeout expired")
+            # While it opens, libpq goes from one descriptor to another.
+            _wait_for_descriptor(connection.fileno(), events, left)
+    except BaseException as error:
+        # An error of psycopg2's means that the server is gone.
+        if not opening and not isinstance(error, Error):
+            _cancel(connection)
+        raise
+
+
+def _wait_for_descriptor(fileno: int, events: int, timeout: float | None) -> None:
+    if _wait.is_green():
+        _wait.fd(fileno, events, timeout)
+        return
+    poll = _poll()
+    poll.register(fileno, select.POLLIN if events == _wait.READ else select.POLLOUT)
+    poll.poll(None if timeout is None else timeout * 1000)
+
+
+def _connect_timeout(connection: Any) -> float | None:
+    """`connect_timeout`, as libpq understands it. It is not applied when libpq does not block."""
+    given = extensions.parse_dsn(connection.dsn).get("connect_timeout")
+    text = os.environ.get("PGCONNECT_TIMEOUT", "") if given is None else given
+    try:
+        seconds = int(text)
+    except ValueError:
+        return None
+    # libpq takes 1 for 2, and what is not positive for none.
+    return max(seconds, 2) if seconds > 0 else None
+
+
+def _cancel(connection: Any) -> None:
+    """Asks the server to end the query. psycopg2 closes the connection after this."""
+    try:
+        connection.cancel()
+    except Error:
+        # The server is gone, and the query with it.
+        return

@@ -1,0 +1,1 @@
+"""greenletio's green modules: other names of those in `verdigris.green`."""

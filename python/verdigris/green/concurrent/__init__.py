@@ -1,0 +1,1 @@
+"""`concurrent`, green: the package that has `futures`."""
