@@ -1,0 +1,1 @@
+"""Libraries as their users call them, in green functions, against real servers."""
