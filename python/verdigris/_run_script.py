@@ -30,6 +30,7 @@ from verdigris._held_originals import PatchWarning
 from verdigris._patch_in_place import patch_all
 from verdigris._psycopg import patch_psycopg
 from verdigris._when_imported import when_imported
+from verdigris.green import _wait
 from verdigris.loops import _reactors
 
 LOOPS = ("asyncio", "uvloop", "trio")
@@ -381,19 +382,15 @@ class _Interruptible:
     def __init__(self, main: Callable[[], None]) -> None:
         self.coroutine: Any = async_def(main)
         self.task: Any = None
-        self.running = False
         self.interrupted = False
 
     def __await__(self) -> Generator[Any, Any, None]:
         step, value = self.coroutine.send, None
         while True:
-            self.running = True
             try:
                 waited_for = step(value)
             except StopIteration:
                 return
-            finally:
-                self.running = False
             try:
                 step, value = self.coroutine.send, (yield waited_for)
             except BaseException as error:
@@ -408,7 +405,8 @@ class _Interruptible:
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """The handler of SIGINT."""
-        if self.running:
+        if _wait.current() is self.coroutine:
+            # It computes: the handler was called on its stack.
             raise KeyboardInterrupt
         if self.task is not None and not self.task.done():
             self.interrupted = True
