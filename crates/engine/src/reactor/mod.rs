@@ -426,13 +426,13 @@ impl Reactor {
         // SAFETY: the GIL is held, the caller holds `this`.
         unsafe {
             (*this).asked.set(false);
-            if (*this).turning.get() || !(*this).is_open() {
-                // A loop inside a function of this loop, or a call that came late.
-                return ffi::Py_NewRef(ffi::Py_None());
+            if !(*this).is_open() {
+                return ffi::Py_NewRef(ffi::Py_None()); // a call that came late
             }
-            (*this).turning.set(true);
+            // A function may run its own loop once more, inside of it (nest_asyncio).
+            let outer = (*this).turning.replace(true);
             let done = Self::turn_now(this, polls);
-            (*this).turning.set(false);
+            (*this).turning.set(outer);
             let raised = if done {
                 ptr::null_mut()
             } else {
