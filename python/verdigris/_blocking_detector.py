@@ -410,15 +410,16 @@ class _AsyncioWatch(_Watch):
             return self._interval
         if turn is not None:
             return self._look(turn)
-        frame = sys._current_frames().get(self.thread)
-        is_busy = frame is not None and not self._is_waiting(frame)
-        del frame
-        # Had the GIL been free, the question would have come when it was due.
-        turn = self._turn = _Turn(due if is_busy else monotonic())
+        now = monotonic()
+        turn = self._turn = _Turn(now)
         delay = self._interval
-        if is_busy and monotonic() - due > delay:
-            # Before the question is asked, which releases the GIL.
+        if now - due > delay:
+            # Something held the GIL. If it was the loop's thread, then the question should have
+            # been there all the time. Looked up before it is asked, which releases the GIL.
+            turn.restart(due)
             delay = self._look(turn)
+            if not turn.seen:
+                turn.restart(now)
         try:
             self._question = loop.call_soon_threadsafe(
                 self._answer, turn, context=contextvars.Context()
