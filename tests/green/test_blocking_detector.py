@@ -8,6 +8,7 @@ import contextlib
 import ctypes
 import gc
 import logging
+import os
 import re
 import threading
 import time
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 from conftest import AsyncioLoop, Loop, TrioLoop, needs_callers
 
+import verdigris
 from verdigris import Blockage, async_def, await_, detect_blocking
 from verdigris._blocking_detector import detect_blocking_from_environment
 from verdigris.green import _wait
@@ -144,6 +146,36 @@ def test_the_stdlib_is_passed_over(loop: Loop, reports: Reports) -> None:
     watched(loop, reports, body)
     assert [blockage.line for blockage in reports] == ["threading.Event().wait(LONG)"]
     assert reports[0].stack[-1].filename == threading.__file__
+
+
+@pytest.mark.parametrize(
+    ("filename", "is_passed_over"),
+    [
+        ("{stdlib}/made_up.py", True),
+        ("<frozen made_up>", True),
+        ("{verdigris}/green/made_up.py", True),
+        ("{trio}/made_up.py", True),
+        ("{stdlib}/site-packages/made_up.py", False),
+        ("/elsewhere/made_up.py", False),
+    ],
+)
+def test_whose_lines_are_passed_over(
+    trio_loop: TrioLoop, reports: Reports, filename: str, is_passed_over: bool
+) -> None:
+    filename = filename.format(
+        stdlib=os.path.dirname(os.__file__),
+        verdigris=os.path.dirname(verdigris.__file__),
+        trio=os.path.dirname(trio_loop.trio.__file__),
+    )
+    namespace: dict[str, Any] = {"sleeps": time.sleep}
+    exec(compile("def made_up(length): sleeps(length)", filename, "exec"), namespace)
+
+    def body() -> None:
+        namespace["made_up"](LONG)
+
+    watched(trio_loop, reports, body)
+    named = "body" if is_passed_over else "made_up"
+    assert [blockage.function for blockage in reports] == [named]
 
 
 def test_another_task_than_the_one_that_watches(loop: Loop, reports: Reports) -> None:
