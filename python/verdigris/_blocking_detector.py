@@ -5,8 +5,9 @@ in its own way whether it comes round:
 
 - Trio calls an instrument before and after it waits for I/O. What lies between is a *turn*. An
   idle loop is never woken, and a clock by hand (`MockClock`) jumps as it would without.
-- asyncio and uvloop have no such call. The guard asks for an answer (`call_soon_threadsafe`), and
-  the turn lasts from the question to the answer. So an idle loop is woken 8 times in a threshold.
+- asyncio and uvloop have no such call. The guard looks whether the loop's thread is inside of the
+  loop's own wait. If not it asks for an answer (`call_soon_threadsafe`), and the turn lasts from
+  the question to the answer.
 
 While a turn lasts the guard looks at the frames of the loop's thread now and then. A turn that
 lasted longer than the threshold is reported by the loop's own thread when it has ended, with the
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
 #: The environment variable that `python -m verdigris` honours: a threshold in seconds.
 VARIABLE = "VERDIGRIS_DETECT_BLOCKING"
 
-# How often the guard looks within a threshold. asyncio's loop is asked as often.
+# How often the guard looks within a threshold. A busy loop of asyncio is asked as often.
 LOOKS = 8
 # Each look takes the GIL from the loop, so not more often than this, in seconds...
 SHORTEST = 0.001
@@ -411,15 +412,18 @@ class _AsyncioWatch(_Watch):
         if turn is not None:
             return self._look(turn)
         now = monotonic()
-        turn = self._turn = _Turn(now)
         delay = self._interval
-        if now - due > delay:
-            # Something held the GIL. If it was the loop's thread, then the question should have
-            # been there all the time. Looked up before it is asked, which releases the GIL.
-            turn.restart(due)
+        frame = sys._current_frames().get(self.thread)
+        if frame is not None and self._is_waiting(frame):
+            return delay
+        del frame
+        if now - due <= delay:
+            turn = self._turn = _Turn(now)
+        else:
+            # Something held the GIL: else the question would have been there when it was due. The
+            # look comes before the question, which releases the GIL.
+            turn = self._turn = _Turn(due)
             delay = self._look(turn)
-            if not turn.seen:
-                turn.restart(now)
         try:
             self._question = loop.call_soon_threadsafe(
                 self._answer, turn, context=contextvars.Context()

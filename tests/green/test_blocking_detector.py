@@ -438,6 +438,28 @@ def test_loops_in_two_threads(loop: Loop) -> None:
     assert idle == []
 
 
+def test_an_idle_loop_is_not_woken(aio: AsyncioLoop) -> None:
+    async def main() -> int:
+        detector: Any = detect_blocking(THRESHOLD / 4)
+        answers: list[Any] = []
+        with detector:
+            await asyncio.sleep(THRESHOLD)
+            (watch,) = detector._watches
+            answer = watch._answer
+
+            def counted(turn: Any) -> None:
+                answers.append(turn)
+                answer(turn)
+
+            watch._answer = counted
+            await asyncio.sleep(4 * THRESHOLD)
+            del watch._answer
+        return len(answers)
+
+    # One may come at either end of the wait. If each look woke it, these would be 128.
+    assert aio.run(main) < 10
+
+
 def test_a_clock_by_hand_jumps_as_without(trio_loop: TrioLoop, reports: Reports) -> None:
     trio = trio_loop.trio
     testing = pytest.importorskip("trio.testing")
