@@ -293,9 +293,9 @@ def test_two_blockages_are_two_reports(loop: Loop, reports: Reports) -> None:
     async def main() -> None:
         with detect_blocking(THRESHOLD, reports.append):
             sleeps()
-            await loop.sleep(0.05)
+            await loop.sleep(THRESHOLD)
             busy()
-            await loop.sleep(0.05)
+            await loop.sleep(THRESHOLD)
 
     loop.run(main)
     assert [blockage.function for blockage in reports] == ["sleeps", "busy"]
@@ -305,7 +305,7 @@ def test_by_default_it_is_logged(loop: Loop, caplog: pytest.LogCaptureFixture) -
     async def main() -> None:
         with detect_blocking(THRESHOLD):
             sleeps()
-            await loop.sleep(0.05)
+            await loop.sleep(THRESHOLD)
 
     loop.run(main)
     (record,) = caplog.records
@@ -324,7 +324,7 @@ def test_a_report_that_fails_is_logged_and_the_next_one_comes(
         with detect_blocking(THRESHOLD, fails):
             for _ in range(2):
                 sleeps()
-                await loop.sleep(0.05)
+                await loop.sleep(THRESHOLD)
 
     loop.run(main)
     errors = [record.exc_info and record.exc_info[1] for record in caplog.records]
@@ -381,9 +381,9 @@ def test_entered_twice(loop: Loop, reports: Reports, is_one_object: bool) -> Non
         with outer:
             with inner:
                 sleeps()
-                await loop.sleep(0.05)
+                await loop.sleep(THRESHOLD)
             busy()
-            await loop.sleep(0.05)
+            await loop.sleep(THRESHOLD)
 
     loop.run(main)
     assert [blockage.function for blockage in reports] == ["sleeps", "sleeps", "busy"]
