@@ -222,9 +222,9 @@ def test_another_thread_that_holds_the_gil(loop: Loop, reports: Reports) -> None
         with detect_blocking(THRESHOLD, reports.append):
             await loop.sleep(THRESHOLD / 2)
             timer.start()
-            await loop.sleep(THRESHOLD / 2 + LONG)
+            await loop.sleep(3 * LONG)  # idle well before and after
 
-    timer = threading.Timer(THRESHOLD / 4, holds_the_gil)
+    timer = threading.Timer(LONG, holds_the_gil)
     loop.run(main)
     timer.join()
     assert reports == []
