@@ -25,6 +25,7 @@ from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 from verdigris import _inner_loop
+from verdigris._blocking_detector import detect_blocking_from_environment
 from verdigris._engine import async_def
 from verdigris._held_originals import PatchWarning
 from verdigris._patch_in_place import patch_all
@@ -99,7 +100,7 @@ class _Main:
         # Made now, where no Ctrl-C of the program's user can come between.
         _reactors.of_running_loop()
         _inner_loop.allow()
-        with _as_main_thread():
+        with _as_main_thread(), detect_blocking_from_environment():
             self._report(self._run)
             self._report(_end_threads)
 
