@@ -36,6 +36,7 @@ use crate::coroutine::GreenCoroutine;
 use crate::errors;
 use crate::greenlet::{self, Carrier, carrier};
 use crate::portal::Portal;
+use crate::reactor::Reactor;
 use crate::runtime::Runtime;
 use crate::thread_state::{self, DriverState, StackState};
 
@@ -121,6 +122,10 @@ pub struct Activation {
     dismissed: bool,
     /// The task that resumed this stack, borrowed, or null (`eager`).
     pub resumer: *mut PyObject,
+    /// The reactor that was found here last, borrowed, and in which step: that of the
+    /// loop which drives the stack cannot change within one.
+    reactor: *mut Reactor,
+    reactor_step: u32,
     /// Set while the function runs an event loop of its own: the package's account of
     /// the loop outside (`reactor::inner_loop`), a counted reference; or null.
     pub inner_loop: *mut PyObject,
@@ -275,8 +280,27 @@ impl Activation {
         self.innermost = coroutine;
         self.resumer = ptr::null_mut();
         self.inner_loop = ptr::null_mut();
+        self.reactor = ptr::null_mut();
         self.steps = 0;
         self.ended = false;
+    }
+
+    /// The reactor of the loop that drives this stack, if it was found in this step; or
+    /// null.
+    #[inline]
+    pub fn reactor_in_this_step(&self) -> *mut Reactor {
+        if self.reactor_step == self.steps {
+            self.reactor
+        } else {
+            ptr::null_mut()
+        }
+    }
+
+    /// Notes the reactor of the loop that drives this stack now.
+    #[inline]
+    pub fn remember_reactor(&mut self, reactor: *mut Reactor) {
+        self.reactor = reactor;
+        self.reactor_step = self.steps;
     }
 
     /// Whether the function has ended, and the stack waits for another.
@@ -494,6 +518,8 @@ impl Activation {
             dismissed: false,
             resumer: ptr::null_mut(),
             inner_loop: ptr::null_mut(),
+            reactor: ptr::null_mut(),
+            reactor_step: 0,
         }
     }
 

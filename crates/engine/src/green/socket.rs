@@ -215,7 +215,10 @@ impl Call {
                         libc::recv(fd, rest, length - got, flags | libc::MSG_DONTWAIT)
                     });
                     match tried(done) {
-                        Tried::Done(count) if flags & libc::MSG_WAITALL != 0 && count > 0 => {
+                        // With a timeout the flag means nothing to the stdlib's sockets.
+                        Tried::Done(count)
+                            if flags & libc::MSG_WAITALL != 0 && count > 0 && self.timeout < 0 =>
+                        {
                             got += count;
                             if got == length {
                                 return Some(got);

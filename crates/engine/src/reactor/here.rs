@@ -44,6 +44,9 @@ pub struct Here {
 
 /// Where the caller can wait, if it can. No exception is left set.
 ///
+/// Which loop runs is asked once a step, if that: up to 3.11 asyncio makes a system call
+/// to answer. After a wait of ours the step was made by the same loop.
+///
 /// # Safety
 ///
 /// The GIL is held.
@@ -61,7 +64,17 @@ pub unsafe fn find() -> Option<Here> {
         } else if eager::is_foreign_step(stack) {
             return None;
         } else {
-            find_reactor(runtime)
+            let known = (*stack).reactor_in_this_step();
+            // A fork's child goes on in the middle of a step.
+            if !known.is_null() && (*known).is_open() {
+                return Some(Here {
+                    stack,
+                    reactor: known,
+                });
+            }
+            let found = find_reactor(runtime);
+            (*stack).remember_reactor(found);
+            found
         };
         (!reactor.is_null()).then_some(Here { stack, reactor })
     }

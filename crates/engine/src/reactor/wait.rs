@@ -119,6 +119,7 @@ impl Wait {
             } else {
                 self.as_trap()
             };
+            (*self.here.stack).remember_reactor(self.here.reactor);
             done.then(|| (*self.waiter).reason)
         }
     }
