@@ -1,7 +1,7 @@
 """The documentation tells the truth: its Python blocks run, and their output is what it says.
 
-- The `python` blocks of one Markdown file run in order, in one namespace (`pages`). How-tos patch
-  the standard library, so each runs in a process of its own, with the servers that it is about.
+- The `python` blocks of one Markdown file run in order, in one namespace (`pages`). A page that
+  patches the standard library runs in a process of its own, with the servers that it is about.
 - The examples in docstrings run as doctests.
 - Links between the files lead somewhere.
 """
@@ -56,19 +56,24 @@ def run_apart(request: pytest.FixtureRequest) -> bool:
     return True
 
 
-# What a how-to needs: the servers by their fixtures, each with the environment variable in which
-# the page looks for its address; and the packages.
-HOW_TOS: dict[str, tuple[dict[str, str], list[str]]] = {
-    "howto-requests": ({"nginx": "SERVICE_URL"}, ["requests"]),
-    "howto-redis": ({"redis": "REDIS_URL"}, ["redis"]),
-    "howto-psycopg2": (
+# The pages that patch the standard library, with what they need: the servers by their fixtures,
+# each with the environment variable in which the page looks for its address; and the packages.
+PATCHING: dict[str, tuple[dict[str, str], list[str]]] = {
+    "README.md": ({}, []),
+    "docs/tutorial.md": ({}, ["trio"]),
+    "docs/howto-requests.md": ({"nginx": "SERVICE_URL"}, ["requests"]),
+    "docs/howto-redis.md": ({"redis": "REDIS_URL"}, ["redis"]),
+    "docs/howto-psycopg2.md": (
         {"postgresql": "DATABASE_URL"},
         ["psycopg2", "psycopg", "psycopg_pool"],
     ),
-    "howto-sqlalchemy": ({"postgresql": "DATABASE_URL"}, ["sqlalchemy", "psycopg2", "psycopg"]),
+    "docs/howto-sqlalchemy.md": (
+        {"postgresql": "DATABASE_URL"},
+        ["sqlalchemy", "psycopg2", "psycopg"],
+    ),
 }
 
-IN_THIS_PROCESS = [page for page in PAGES if blocks_of(page) and page.stem not in HOW_TOS]
+IN_THIS_PROCESS = [page for page in PAGES if blocks_of(page) and name_of(page) not in PATCHING]
 
 
 @pytest.mark.parametrize("page", IN_THIS_PROCESS, ids=name_of)
@@ -78,9 +83,9 @@ def test_examples_on_the_page_run_as_shown(page: Path, request: pytest.FixtureRe
     pages.run(page)
 
 
-@pytest.mark.parametrize("name", HOW_TOS)
-def test_how_tos_run_as_shown(name: str, request: pytest.FixtureRequest) -> None:
-    servers, packages = HOW_TOS[name]
+@pytest.mark.parametrize("name", PATCHING)
+def test_examples_that_patch_run_as_shown(name: str, request: pytest.FixtureRequest) -> None:
+    servers, packages = PATCHING[name]
     for package in packages:
         pytest.importorskip(package, reason=f"{package} is not installed")
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -88,7 +93,7 @@ def test_how_tos_run_as_shown(name: str, request: pytest.FixtureRequest) -> None
         address = request.getfixturevalue(fixture)
         environment[variable] = address if isinstance(address, str) else address["http"]
     done = subprocess.run(
-        [sys.executable, "-W", "error", pages.__file__, str(ROOT / f"docs/{name}.md")],
+        [sys.executable, "-W", "error", pages.__file__, str(ROOT / name)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -100,9 +105,8 @@ def test_how_tos_run_as_shown(name: str, request: pytest.FixtureRequest) -> None
 def test_the_pages_that_must_have_examples_have_them() -> None:
     with_examples = {name_of(page) for page in PAGES if blocks_of(page)}
     assert with_examples >= {
-        *(f"docs/{name}.md" for name in HOW_TOS),
-        "README.md",
-        "docs/tutorial.md",
+        *PATCHING,
+        "docs/green.md",
         "docs/reference.md",
         "docs/migrating-from-awaitlet.md",
         "docs/migrating-from-greenback.md",
