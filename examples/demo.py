@@ -1,10 +1,10 @@
 """The demonstration: the echo program three ways, then ten thousand functions that wait at once.
 
 Run by `make demo`. The echo program runs with threads; on asyncio, where only its top and bottom
-layers were changed; and unchanged on each loop, by `python -m verdigris`. The last part calls the same
-`send_receive_logic` over and over, with an implementation that waits for a gate to open instead of
-a server: as verdigris functions, as threads, and as native coroutines. Each kind runs in a fresh
-process, so that no kind inherits memory another one has left behind.
+layers were changed; and unchanged on each loop, by `python -m verdigris`. The last part calls
+the same `send_receive_logic` over and over, with an implementation that waits for a gate to open
+instead of a server: as verdigris functions, as threads, and as native coroutines. Each kind runs in
+a fresh process, so that no kind inherits memory another one has left behind.
 """
 
 from __future__ import annotations
