@@ -19,6 +19,8 @@ _choose_engine()
 
 from verdigris import _neighbours as _neighbours
 from verdigris._async import async_ as async_
+from verdigris._blocking_detector import Blockage as Blockage
+from verdigris._blocking_detector import detect_blocking as detect_blocking
 from verdigris._decorate import await_ as await_
 from verdigris._engine import GreenCoroutine as GreenCoroutine
 from verdigris._engine import NoAwaitContext as NoAwaitContext
@@ -58,6 +60,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AutoPortalInstrument",
+    "Blockage",
     "GreenCoroutine",
     "GreenTask",
     "NoAwaitContext",
@@ -78,6 +81,7 @@ __all__ = [
     "bestow_portal",
     "can_await",
     "decorate_as_sync",
+    "detect_blocking",
     "ensure_portal",
     "get_original",
     "has_portal",

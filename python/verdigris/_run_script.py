@@ -25,11 +25,13 @@ from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
 from verdigris import _inner_loop
+from verdigris._blocking_detector import detect_blocking_from_environment
 from verdigris._engine import async_def
 from verdigris._held_originals import PatchWarning
 from verdigris._patch_in_place import patch_all
 from verdigris._psycopg import patch_psycopg
 from verdigris._when_imported import when_imported
+from verdigris.green import _wait
 from verdigris.loops import _reactors
 
 LOOPS = ("asyncio", "uvloop", "trio")
@@ -98,7 +100,7 @@ class _Main:
         # Made now, where no Ctrl-C of the program's user can come between.
         _reactors.of_running_loop()
         _inner_loop.allow()
-        with _as_main_thread():
+        with _as_main_thread(), detect_blocking_from_environment():
             self._report(self._run)
             self._report(_end_threads)
 
@@ -381,19 +383,15 @@ class _Interruptible:
     def __init__(self, main: Callable[[], None]) -> None:
         self.coroutine: Any = async_def(main)
         self.task: Any = None
-        self.running = False
         self.interrupted = False
 
     def __await__(self) -> Generator[Any, Any, None]:
         step, value = self.coroutine.send, None
         while True:
-            self.running = True
             try:
                 waited_for = step(value)
             except StopIteration:
                 return
-            finally:
-                self.running = False
             try:
                 step, value = self.coroutine.send, (yield waited_for)
             except BaseException as error:
@@ -408,7 +406,8 @@ class _Interruptible:
 
     def interrupt(self, number: int, frame: FrameType | None) -> None:
         """The handler of SIGINT."""
-        if self.running:
+        if _wait.current() is self.coroutine:
+            # It computes: the handler was called on its stack.
             raise KeyboardInterrupt
         if self.task is not None and not self.task.done():
             self.interrupted = True

@@ -629,3 +629,33 @@ def test_a_fork_leaves_the_parents_waits_alone(python: Callable[..., Any]) -> No
         """
     )
     assert done.stdout == "b'after'\n"
+
+
+def test_a_function_that_never_has_to_wait_gives_way(loop: Loop) -> None:
+    with tcp_pair() as (mine, other):
+        beats = 0
+        over = False
+
+        async def heart() -> None:
+            nonlocal beats
+            while not over:
+                await loop.sleep(0.001)
+                beats += 1
+
+        def greedy() -> None:
+            nonlocal over
+            end = time.monotonic() + 0.5
+            try:
+                while time.monotonic() < end:
+                    other.send(b"x")
+                    mine.recv(1)
+            finally:
+                over = True
+
+        async def main() -> int:
+            async with loop.tasks() as start:
+                start(heart)
+                start(async_def, greedy)
+            return beats
+
+        assert loop.run(main) >= 5

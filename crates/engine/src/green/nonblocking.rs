@@ -14,7 +14,7 @@ use pyo3::ffi::{self, PyObject};
 
 use crate::errors::{self, raise};
 use crate::reactor::here::{self, Here};
-use crate::reactor::wait::{deadline_after, for_fd};
+use crate::reactor::wait::{deadline_after, for_fd, give_way};
 use crate::reactor::{READ, Reason, WRITE};
 
 /// What we read of `PySocketSockObject`. `CPython`'s, the same from 3.11 to 3.15.
@@ -255,8 +255,16 @@ pub unsafe extern "C" fn retry(
             return ptr::null_mut();
         }
         let timeout = (*socket).timeout;
-        if timeout == 0 || (*socket).fd < 0 || here::find().is_none() {
+        let here = if timeout == 0 || (*socket).fd < 0 {
+            None
+        } else {
+            here::find()
+        };
+        let Some(here) = here else {
             return ffi::PyObject_Vectorcall(function, rest, count, ptr::null_mut());
+        };
+        if !give_way(&here) {
+            return ptr::null_mut();
         }
         let mut deadline = None;
         loop {

@@ -14,6 +14,7 @@ use pyo3::ffi::{self, PyObject};
 use super::nonblocking::{self, SocketObject, raise_timed_out, wait_for};
 use crate::errors::raise;
 use crate::reactor::here::{self, Here};
+use crate::reactor::wait::give_way;
 use crate::reactor::{READ, WRITE};
 use crate::tables::{Table, method};
 
@@ -201,6 +202,9 @@ impl Call {
     ) -> Option<usize> {
         // SAFETY: the GIL is held; the buffer is the caller's and has that length.
         unsafe {
+            if !give_way(&here) {
+                return None;
+            }
             let mut got = 0; // of all that is waited for
             loop {
                 let fd = (*self.socket).fd;
@@ -268,6 +272,9 @@ impl Call {
     ) -> Option<usize> {
         // SAFETY: as above.
         unsafe {
+            if !give_way(&here) {
+                return None;
+            }
             loop {
                 let fd = (*self.socket).fd;
                 let done = system_call(length, || {

@@ -47,6 +47,9 @@ use timers::{Time, Timers};
 pub use descriptors::{PRIORITY, READ, WRITE};
 pub use waiter::{Reason, Waiter, make_type as make_waiter_type};
 
+/// After so many nanoseconds green functions let the loop's other callbacks run.
+const LONGEST_STRETCH: Time = 10_000_000;
+
 /// How a loop suspends and resumes its tasks.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -78,6 +81,10 @@ pub struct Reactor {
     asked: Cell<bool>,
     /// When the loop's timer is due; `Time::MAX` when there is none.
     armed: Cell<Time>,
+    /// How often the function that runs could have waited and had not to, and when that
+    /// was first looked at (`wait::give_way`).
+    unwaited: Cell<u32>,
+    unwaited_since: Cell<Time>,
     state: ManuallyDrop<RefCell<State>>,
 }
 
@@ -371,9 +378,15 @@ impl Reactor {
                 return;
             }
             let raised = errors::take();
-            if !tell((*this).backend, c"soon", ptr::null_mut()) {
+            while !tell((*this).backend, c"soon", ptr::null_mut()) {
+                let interrupted = ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0;
                 ffi::PyErr_Clear();
-                (*this).asked.set(false);
+                if !interrupted {
+                    (*this).asked.set(false);
+                    break;
+                }
+                // Nobody can raise it here. It comes again.
+                ffi::PyErr_SetInterrupt();
             }
             errors::restore(raised);
         }
@@ -413,13 +426,13 @@ impl Reactor {
         // SAFETY: the GIL is held, the caller holds `this`.
         unsafe {
             (*this).asked.set(false);
-            if (*this).turning.get() || !(*this).is_open() {
-                // A loop inside a function of this loop, or a call that came late.
-                return ffi::Py_NewRef(ffi::Py_None());
+            if !(*this).is_open() {
+                return ffi::Py_NewRef(ffi::Py_None()); // a call that came late
             }
-            (*this).turning.set(true);
+            // A function may run its own loop once more, inside of it (nest_asyncio).
+            let outer = (*this).turning.replace(true);
             let done = Self::turn_now(this, polls);
-            (*this).turning.set(false);
+            (*this).turning.set(outer);
             let raised = if done {
                 ptr::null_mut()
             } else {
@@ -474,9 +487,14 @@ impl Reactor {
                 }
             }
             // Those that become ready meanwhile have their turn after the loop's other
-            // callbacks.
+            // callbacks, and so has what is left when the time is over.
             let count = (*this).state.borrow().ready.len();
-            for _ in 0..count {
+            let end = monotonic() + LONGEST_STRETCH;
+            for done in 0..count {
+                if done > 0 && monotonic() > end {
+                    break;
+                }
+                (*this).unwaited.set(0);
                 let next = (*this).state.borrow_mut().ready.pop_front();
                 let Some(waiter) = next else { break };
                 let delivered = Waiter::deliver(waiter);
@@ -599,6 +617,8 @@ pub unsafe extern "C" fn new(
         (&raw mut (*this).turning).write(Cell::new(false));
         (&raw mut (*this).asked).write(Cell::new(false));
         (&raw mut (*this).armed).write(Cell::new(Time::MAX));
+        (&raw mut (*this).unwaited).write(Cell::new(0));
+        (&raw mut (*this).unwaited_since).write(Cell::new(0));
         (&raw mut (*this).state).write(ManuallyDrop::new(RefCell::new(State {
             descriptors,
             timers: Timers::default(),

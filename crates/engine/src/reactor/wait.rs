@@ -9,10 +9,13 @@ use pyo3::ffi::{self, PyObject};
 use super::here::{self, Here};
 use super::inner_loop::Surfaced;
 use super::timers::Time;
-use super::{Kind, PRIORITY, READ, Reactor, Reason, WRITE, Waiter, to_nanoseconds};
+use super::{
+    Kind, LONGEST_STRETCH, PRIORITY, READ, Reactor, Reason, WRITE, Waiter, monotonic,
+    to_nanoseconds,
+};
 use crate::activation::{Activation, AwaitRecord, Incoming};
 use crate::errors::{self, raise};
-use crate::{await_, greenlet};
+use crate::{await_, coroutine, greenlet};
 
 /// The end of a timeout, on the reactor's clock: none for None. The outer option is
 /// none with an exception set.
@@ -110,6 +113,7 @@ impl Wait {
         // SAFETY: by contract; the waiter is ours.
         unsafe {
             (*(*self.here.stack).innermost).awaited = true;
+            (*self.here.reactor).unwaited.set(0);
             let done = if (*self.here.reactor).kind == Kind::Asyncio {
                 self.as_future()
             } else {
@@ -269,6 +273,46 @@ pub unsafe fn for_fd(
             return None;
         }
         wait.suspend()
+    }
+}
+
+/// To be called before what might wait and probably need not: a function whose socket
+/// always has data would never let anybody else run. False with an exception set.
+///
+/// # Safety
+///
+/// The GIL is held, and the caller is at `here`.
+#[inline]
+pub unsafe fn give_way(here: &Here) -> bool {
+    /// Nobody looks at the clock more often than that.
+    const LOOK: u32 = 32;
+    // SAFETY: by contract.
+    unsafe {
+        let reactor = here.reactor;
+        let count = (*reactor).unwaited.get() + 1;
+        (*reactor).unwaited.set(count);
+        count % LOOK != 0 || give_way_now(here, count == LOOK)
+    }
+}
+
+#[cold]
+unsafe fn give_way_now(here: &Here, is_first: bool) -> bool {
+    // SAFETY: as above; records are live while the stack runs.
+    unsafe {
+        let now = monotonic();
+        let reactor = here.reactor;
+        if is_first {
+            (*reactor).unwaited_since.set(now);
+            return true;
+        }
+        let awaits = (*here.stack).awaits;
+        // Async code that calls this counts on being alone.
+        let is_sync = awaits.is_null() || coroutine::check_exact((*awaits).awaited);
+        if !is_sync || now - (*reactor).unwaited_since.get() < LONGEST_STRETCH {
+            return true;
+        }
+        (*reactor).unwaited.set(0);
+        checkpoint(here)
     }
 }
 
