@@ -32,7 +32,7 @@ help: ## list the targets
 	@echo '                                   g runs functions on greenlets, p is our build for a'
 	@echo '                                   CPython whose thread state is not known'
 
-demo: build ## the first program: threads, then asyncio unchanged, then 10,000 at once
+demo: build ## the first program: threads, asyncio, unchanged on each loop; then 10,000 at once
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: build $(STAMPS)/test ## the tests: the fiber crate's, then the package's

@@ -1,9 +1,10 @@
-"""The demonstration: the echo program twice, then ten thousand functions that wait at once.
+"""The demonstration: the echo program three ways, then ten thousand functions that wait at once.
 
-Run by `make demo`. The second part calls the same `send_receive_logic` over and over, with an
-implementation that waits for a gate to open instead of a server: as verdigris functions, as
-threads, and as native coroutines. Each kind runs in a fresh process, so that no kind inherits
-memory another one has left behind.
+Run by `make demo`. The echo program runs with threads; on asyncio, where only its top and bottom
+layers were changed; and unchanged on each loop, by `python -m verdigris`. The last part calls
+the same `send_receive_logic` over and over, with an implementation that waits for a gate to open
+instead of a server: as verdigris functions, as threads, and as native coroutines. Each kind runs in
+a fresh process, so that no kind inherits memory another one has left behind.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import gc
+import importlib.util
 import json
 import re
 import subprocess
@@ -28,6 +30,7 @@ from echo_layers import send_receive_logic
 from verdigris import async_def, await_
 
 FUNCTIONS = 10_000
+LOOPS = ("asyncio", "uvloop", "trio")
 
 
 @dataclass(frozen=True)
@@ -73,6 +76,17 @@ class Stopwatch:
         if self._memory is not None and self._peak is not None:
             each = (self._peak - self._memory) // functions
         return Outcome(functions, self._waiting - self._start, done - self._opened, each)
+
+
+def unchanged(loop: str) -> str:
+    """Runs the program with threads by `python -m verdigris`, and says what came of it."""
+    command = [sys.executable, "-m", "verdigris", "--loop", loop, echo_threads.__file__]
+    shown = f"python -m verdigris --loop {loop} {Path(echo_threads.__file__).name}"
+    if importlib.util.find_spec(loop) is None:
+        return f"{shown}: {loop} is not installed"
+    ran = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=120)
+    replies = ran.stdout.splitlines()
+    return "\n".join([shown, f"  {replies[0]}", f"  ... and {len(replies) - 1} more"])
 
 
 async def _wait_until(condition: Callable[[], bool]) -> None:
@@ -205,6 +219,9 @@ def main() -> None:
     echo_threads.main()
     print("\nThe echo program, on asyncio, send_receive_logic unchanged:")
     asyncio.run(echo_asyncio.main())
+    print("\nThe program with threads again, unchanged; its threads, the server's too, are green:")
+    for loop in LOOPS:
+        print(unchanged(loop), flush=True)
     print(f"\n{count:,} calls of send_receive_logic that wait at once:", flush=True)
     print(table({scene: in_fresh_process(scene, count) for scene in SCENES}, count))
 

@@ -1,14 +1,13 @@
 """The documentation tells the truth: its Python blocks run, and their output is what it says.
 
-- The `python` blocks of one Markdown file run in order, in one namespace, as a reader would type
-  them. A `text` block straight after one is its output.
+- The `python` blocks of one Markdown file run in order, in one namespace (`pages`). A page that
+  patches the standard library runs in a process of its own, with the servers that it is about.
 - The examples in docstrings run as doctests.
 - Links between the files lead somewhere.
 """
 
 from __future__ import annotations
 
-import contextlib
 import doctest
 import importlib
 import io
@@ -17,47 +16,20 @@ import pkgutil
 import re
 import subprocess
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
+import pages
 import pytest
+from certificates import certificates  # noqa: F401
+from pages import FENCED, blocks_of
+from servers import nginx, postgresql, redis  # noqa: F401
 
 import verdigris
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
 
-FENCED = re.compile(r"^```(\w*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)#\s]+)?(#[^)\s]+)?\)")
-
-
-@dataclass
-class Block:
-    """A `python` block, and the `text` block that follows it with nothing but space between."""
-
-    line: int
-    source: str
-    output: str | None
-
-
-def blocks_of(page: Path) -> list[Block]:
-    text = page.read_text(encoding="utf-8")
-    blocks: list[Block] = []
-    end_of_last = -1
-    for fence in FENCED.finditer(text):
-        language, body = fence.groups()
-        if language == "python":
-            # The line of the fence: its code begins one below, and code lines count from 1.
-            blocks.append(Block(text.count("\n", 0, fence.start()) + 1, body, None))
-            end_of_last = fence.end()
-        elif (
-            language == "text"
-            and end_of_last >= 0
-            and not text[end_of_last : fence.start()].strip()
-        ):
-            blocks[-1].output = body
-            end_of_last = -1
-    return blocks
 
 
 def name_of(page: Path) -> str:
@@ -84,26 +56,57 @@ def run_apart(request: pytest.FixtureRequest) -> bool:
     return True
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if blocks_of(page)], ids=name_of)
+# The pages that patch the standard library, with what they need: the servers by their fixtures,
+# each with the environment variable in which the page looks for its address; and the packages.
+PATCHING: dict[str, tuple[dict[str, str], list[str]]] = {
+    "README.md": ({}, []),
+    "docs/tutorial.md": ({}, ["trio"]),
+    "docs/howto-requests.md": ({"nginx": "SERVICE_URL"}, ["requests"]),
+    "docs/howto-redis.md": ({"redis": "REDIS_URL"}, ["redis"]),
+    "docs/howto-psycopg2.md": (
+        {"postgresql": "DATABASE_URL"},
+        ["psycopg2", "psycopg", "psycopg_pool"],
+    ),
+    "docs/howto-sqlalchemy.md": (
+        {"postgresql": "DATABASE_URL"},
+        ["sqlalchemy", "psycopg2", "psycopg"],
+    ),
+}
+
+IN_THIS_PROCESS = [page for page in PAGES if blocks_of(page) and name_of(page) not in PATCHING]
+
+
+@pytest.mark.parametrize("page", IN_THIS_PROCESS, ids=name_of)
 def test_examples_on_the_page_run_as_shown(page: Path, request: pytest.FixtureRequest) -> None:
     if page.stem == "neighbours" and run_apart(request):
         return
-    namespace: dict[str, object] = {"__name__": "__main__"}
-    for block in blocks_of(page):
-        # Blank lines in front, so that a traceback names the line of the page.
-        code = compile("\n" * block.line + block.source, str(page), "exec")
-        printed = io.StringIO()
-        with contextlib.redirect_stdout(printed):
-            exec(code, namespace)
-        # A block that prints must say what, so that the page cannot be wrong about it.
-        assert printed.getvalue() == (block.output or ""), f"{name_of(page)}, line {block.line}"
+    pages.run(page)
+
+
+@pytest.mark.parametrize("name", PATCHING)
+def test_examples_that_patch_run_as_shown(name: str, request: pytest.FixtureRequest) -> None:
+    servers, packages = PATCHING[name]
+    for package in packages:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    for fixture, variable in servers.items():
+        address = request.getfixturevalue(fixture)
+        environment[variable] = address if isinstance(address, str) else address["http"]
+    done = subprocess.run(
+        [sys.executable, "-W", "error", pages.__file__, str(ROOT / name)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_the_pages_that_must_have_examples_have_them() -> None:
     with_examples = {name_of(page) for page in PAGES if blocks_of(page)}
     assert with_examples >= {
-        "README.md",
-        "docs/tutorial.md",
+        *PATCHING,
+        "docs/green.md",
         "docs/reference.md",
         "docs/migrating-from-awaitlet.md",
         "docs/migrating-from-greenback.md",

@@ -84,6 +84,26 @@ def test_the_demo_runs_both_programs_and_compares_the_kinds() -> None:
         assert line.split()[2 if " " in kind else 1] == "200"
 
 
+@pytest.mark.parametrize("loop_name", ["asyncio", "uvloop", "trio"])
+def test_the_demo_runs_the_program_with_threads_unchanged_on_each_loop(
+    load_example: LoadExample, loop_name: str
+) -> None:
+    pytest.importorskip(loop_name, reason=f"{loop_name} is not installed")
+    assert load_example("demo").unchanged(loop_name).splitlines() == [
+        f"python -m verdigris --loop {loop_name} echo_threads.py",
+        f"  {REPLIES[0]}",
+        "  ... and 4 more",
+    ]
+
+
+def test_the_demo_says_which_loop_is_not_installed(
+    load_example: LoadExample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    demo = load_example("demo")
+    monkeypatch.setattr(demo.importlib.util, "find_spec", lambda name: None)
+    assert demo.unchanged("uvloop").endswith("echo_threads.py: uvloop is not installed")
+
+
 @pytest.mark.parametrize("kind", ["native coroutines", "verdigris functions", "threads"])
 def test_a_kind_of_the_demo_reports_what_it_measured(kind: str) -> None:
     outcome = json.loads(run_example("demo.py", "--scene", kind, "--functions", "50"))
@@ -157,6 +177,15 @@ def test_print_fact_is_one_plain_function_for_all_three(
     layer = list(ast.walk(ast.parse(inspect.getsource(print_fact))))
     assert not any(isinstance(node, (ast.AsyncFunctionDef, ast.Await)) for node in layer)
     assert "verdigris" not in inspect.getsource(load_example("fact_layers"))
+
+
+# --- patched.py --------------------------------------------------------------
+
+
+def test_a_sync_client_fetches_its_pages_while_the_loop_goes_on() -> None:
+    pages = ["page one", "page two", "page three"]
+    expected = [*pages, "the loop went on meanwhile: True"]
+    assert run_example("patched.py").splitlines() == expected
 
 
 # --- callback.py -------------------------------------------------------------
