@@ -100,11 +100,14 @@ def others(greens: Mapping[int, Any]) -> dict[str, list[str]]:
     for name, module in modules():
         # `__main__` under the interpreter's own name only: `runpy` gives it a second one.
         if not is_stdlib(name):
-            held = sorted({one.name for one in held_by(module, greens)})
+            held = sorted({one.name for one in held_by(module, greens)} - _HARMLESS)
             if held:
                 found[name] = held
     return found
 
+
+# What tells threads apart does not block. (Trio's own `sortedcontainers` holds it.)
+_HARMLESS = {"get_ident"}
 
 # `threading.RLock` as loops hold it: see `_patched_modules`.
 _KEPT = {("threading", "_CRLock")}
