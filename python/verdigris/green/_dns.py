@@ -43,19 +43,19 @@ def gethostbyname(*args: Any) -> str:
     """`socket.gethostbyname`."""
     if len(args) == 1 and _is_numeric(args[0]):
         return _gethostbyname(*args)
-    return _wait.offload(_gethostbyname, *args)  # type: ignore[no-any-return]
+    return _wait.offload(_gethostbyname, *args)
 
 
 def gethostbyname_ex(*args: Any) -> tuple[str, list[str], list[str]]:
     """`socket.gethostbyname_ex`."""
     if len(args) == 1 and _is_numeric(args[0]):
         return _gethostbyname_ex(*args)
-    return _wait.offload(_gethostbyname_ex, *args)  # type: ignore[no-any-return]
+    return _wait.offload(_gethostbyname_ex, *args)
 
 
 def gethostbyaddr(*args: Any) -> tuple[str, list[str], list[str]]:
     """`socket.gethostbyaddr`."""
-    return _wait.offload(_gethostbyaddr, *args)  # type: ignore[no-any-return]
+    return _wait.offload(_gethostbyaddr, *args)
 
 
 def getnameinfo(*args: Any) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def getnameinfo(*args: Any) -> tuple[str, str]:
     match args:
         case (_, int(flags)) if flags & _NUMERIC_NAME == _NUMERIC_NAME:
             return _getnameinfo(*args)
-    return _wait.offload(_getnameinfo, *args)  # type: ignore[no-any-return]
+    return _wait.offload(_getnameinfo, *args)
 
 
 def addressed(family: int, address: Any) -> Any:

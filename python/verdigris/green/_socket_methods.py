@@ -174,7 +174,7 @@ def sendto(self: Any, *args: Any) -> int:
     args = (*before, _dns.addressed(self.family, address))
     if len(args) > 2 and _never_waits(self, args[1]):
         return _C.sendto(self, *args)
-    return _wait.retry(self, _wait.WRITE, _C.sendto, self, *args)  # type: ignore[no-any-return]
+    return _wait.retry(self, _wait.WRITE, _C.sendto, self, *args)
 
 
 def sendmsg(self: Any, *args: Any) -> int:
@@ -186,7 +186,7 @@ def sendmsg(self: Any, *args: Any) -> int:
         args = (*args[:3], _dns.addressed(self.family, args[3]), *args[4:])
     if len(args) > 2 and _never_waits(self, args[2]):
         return _C.sendmsg(self, *args)
-    return _wait.retry(self, _wait.WRITE, _C.sendmsg, self, *args)  # type: ignore[no-any-return]
+    return _wait.retry(self, _wait.WRITE, _C.sendmsg, self, *args)
 
 
 def _never_waits(sock: Any, flags: Any) -> bool:

@@ -41,9 +41,9 @@ class AsyncioBackend:
         loop = self._loop()
         if loop is None or loop.is_closed():
             return
-        timer = self._timer and self._timer()
-        if timer is not None:
-            timer.cancel()
+        before = None if self._timer is None else self._timer()
+        if before is not None:
+            before.cancel()
         # uvloop rounds to milliseconds, and down to "now".
         delay = math.ceil(delay * 1000) / 1000 if self._rounds else delay
         timer = loop.call_later(delay, self.reactor.on_timer, context=_EMPTY.copy())
