@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net matrix neighbours build clean
+.PHONY: help demo test check format bench bench-net matrix neighbours compatibility build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ matrix: ## the tests on every supported CPython and on debug builds, at the end 
 
 neighbours: build $(STAMPS)/test ## the tests with other releases of greenlet and SQLAlchemy, at the end a table
 	$(BIN)/python scripts/neighbours $(if $(ARGS),-- $(ARGS))
+
+compatibility: build $(STAMPS)/test ## the sync libraries of docs/compatibility.md on every loop, against real servers
+	$(BIN)/python scripts/compatibility --check $(if $(ARGS),-- $(ARGS))
 
 build: $(STAMPS)/engine ## the extension, into the environment, as an editable install
 

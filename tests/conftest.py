@@ -52,6 +52,13 @@ needs_callers = pytest.mark.skipif(
 collect_ignore_glob = [] if "VERDIGRIS_NEIGHBOURS" in os.environ else ["neighbours/*"]
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`make compatibility` runs the libraries, which takes minutes; and so does naming them."""
+    if collection_path != TESTS / "libraries":
+        return None
+    return None if any("libraries" in argument for argument in config.args) else True
+
+
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
 
