@@ -401,3 +401,15 @@ def test_the_console_script_is_the_same_command() -> None:
 
     project = tomllib.loads((EXAMPLES.parent / "pyproject.toml").read_text(encoding="utf-8"))
     assert project["project"]["scripts"] == {"verdigris": f"{main.__module__}:main"}
+
+
+def test_the_main_thread_is_one(loop_name: str, script: Callable[..., Path]) -> None:
+    path = script(
+        """
+        import threading
+        main = threading.main_thread()
+        print(threading.current_thread() is main, threading.enumerate() == [main])
+        print(threading.active_count())
+        """
+    )
+    assert green(loop_name, path).stdout == "True True\n1\n"
