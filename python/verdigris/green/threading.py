@@ -198,16 +198,16 @@ _SHARED = [
     "_after_fork",
 ]  # fmt: skip
 
-def _enumerate() -> list[Any]:
+def _all_threads() -> list[Any]:
     """`threading.enumerate`. A script's main function is the main thread, beside the OS thread that
     it runs on: two identities of one thread."""
     with _stdlib._active_limbo_lock:
         return list(dict.fromkeys([*_stdlib._active.values(), *_stdlib._limbo.values()]))
 
 
-def _active_count() -> int:
+def _count_threads() -> int:
     """`threading.active_count`."""
-    return len(_enumerate())
+    return len(_all_threads())
 
 
 REPLACED = {
@@ -225,8 +225,8 @@ REPLACED = {
         "_set_name": _green.set_name,
         "local": _green.REPLACED["_local"],
         "current_thread": current_thread,
-        "enumerate": _enumerate,
-        "active_count": _active_count,
+        "enumerate": _all_threads,
+        "active_count": _count_threads,
         "_make_invoke_excepthook": _make_invoke_excepthook,
         **{name: getattr(_original, name, None) for name in _SHARED},
     }.items()
