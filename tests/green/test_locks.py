@@ -416,3 +416,33 @@ def test_used_in_del(loop: Any) -> None:
     green(loop, main)
     main()
     assert len(seen) == 20
+
+
+def test_daemon_threads_that_wait_when_the_interpreter_ends(python: Callable[..., Any]) -> None:
+    """Their waits end in the middle of the interpreter's end, with its frames gone."""
+    done = python(
+        """
+        import sys, threading, time
+        from verdigris._engine import Lock
+
+        lock = Lock()
+        lock.acquire()
+
+        def waits(number):
+            while True:
+                lock.acquire(timeout=0.0005 * (1 + number % 5))
+
+        class Slow:
+            def __del__(self, now=time.monotonic):
+                end = now() + 0.05
+                while now() < end:
+                    pass
+
+        for number in range(20):
+            threading.Thread(target=waits, args=(number,), daemon=True).start()
+        sys.slow = Slow()
+        time.sleep(0.02)
+        print("over")
+        """
+    )
+    assert done.stdout == "over\n" and done.stderr == ""
