@@ -109,10 +109,9 @@ class _Current:
         """Takes what there is now."""
         self.loop = _running_asyncio()
         # Before 3.12 the current task of each loop is kept apart, and need not be touched.
-        swap = _swap_task()
-        self.task = None if swap is None or self.loop is None else swap(self.loop, None)
-        if self.task is not None:
-            swap(self.loop, self.task)
+        self.task = None
+        if _swap_task() is not None and self.loop is not None:
+            self.task = sys.modules["asyncio"].current_task(self.loop)
         self.hooks = sys.get_asyncgen_hooks()
         self.trio = dict(vars(_trio_context() or _NoTrio()))
         self.in_main_thread = threading.current_thread() is threading.main_thread()
@@ -123,9 +122,8 @@ class _Current:
 
     def hide(self) -> None:
         """Makes it as if no loop ran."""
-        swap = _swap_task()
-        if swap is not None and self.loop is not None:
-            swap(self.loop, None)
+        if self.task is not None:
+            _swap_task()(self.loop, None)
         _set_running_asyncio(None)
         context = _trio_context()
         if context is not None:
@@ -139,9 +137,8 @@ class _Current:
         if context is not None:
             vars(context).update(self.trio)
         _set_running_asyncio(self.loop)
-        swap = _swap_task()
-        if swap is not None and self.loop is not None:
-            swap(self.loop, self.task)
+        if self.task is not None:
+            _swap_task()(self.loop, self.task)
         sys.set_asyncgen_hooks(*self.hooks)
         if self.in_main_thread:
             signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)

@@ -80,9 +80,10 @@ def test_values_die_with_the_function(loop: Any) -> None:
 
     def work() -> None:
         data.value = Value()
-        values.append(weakref.ref(data.value))
+        mine = weakref.ref(data.value)
+        values.append(mine)
         _wait.sleep(0.001)
-        assert values[-1]() is not None
+        assert mine() is not None
 
     green(loop, lambda: [task.join() for task in [spawn(work) for _ in range(3)]])
     gc.collect()
