@@ -647,11 +647,6 @@ assert threading.enumerate() == [threading.main_thread()]
     assert in_place(python, name, body) == "after True\n"
 
 
-@pytest.mark.xfail(
-    not hasattr(_wait, "reactor"),
-    reason="the stand-in's starts_green_threads() can't tell async code from the function",
-    strict=False,
-)
 def test_patched_in_place_to_thread_stays_real(python: Any) -> None:
     body = """
 def main():
