@@ -179,7 +179,7 @@ def _make_invoke_excepthook() -> Callable[[Any], None]:
 
     def invoke_excepthook(thread: Any) -> None:
         error = _sys_module.exc_info()[1]
-        if _green.green_thread(thread._ident) is not None:
+        if _wait.current() is not None:
             if _green.is_cancellation(error):
                 return
             if isinstance(error, KeyboardInterrupt):
