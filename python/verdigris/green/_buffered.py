@@ -17,11 +17,25 @@ from typing import Any
 from verdigris.green import _wait
 
 
-def _in_turn(method: Callable[..., Any]) -> Any:
+def _in_turn(method: Callable[..., Any], *default: Any) -> Any:
+    """A method with one argument, and perhaps a default for it. (Any number takes twice as long.)"""
+
     @functools.wraps(method)
-    def alone(self: Any, *args: Any) -> Any:
+    def alone(self: Any, argument: Any, /) -> Any:
         with self._turn:
-            return method(self, *args)
+            return method(self, argument)
+
+    alone.__defaults__ = default
+    return alone
+
+
+def _alone(method: Callable[..., Any]) -> Any:
+    """A method without arguments."""
+
+    @functools.wraps(method)
+    def alone(self: Any) -> Any:
+        with self._turn:
+            return method(self)
 
     return alone
 
@@ -33,13 +47,13 @@ class Reader(io.BufferedReader):
         self._turn = _wait.RLock()
         super().__init__(raw, buffer_size)
 
-    read = _in_turn(io.BufferedReader.read)
-    read1 = _in_turn(io.BufferedReader.read1)
+    read = _in_turn(io.BufferedReader.read, -1)
+    read1 = _in_turn(io.BufferedReader.read1, -1)
     readinto = _in_turn(io.BufferedReader.readinto)
     readinto1 = _in_turn(io.BufferedReader.readinto1)
-    readline = _in_turn(io.BufferedReader.readline)
-    peek = _in_turn(io.BufferedReader.peek)
-    close = _in_turn(io.BufferedReader.close)
+    readline = _in_turn(io.BufferedReader.readline, -1)
+    peek = _in_turn(io.BufferedReader.peek, 0)
+    close = _alone(io.BufferedReader.close)
 
 
 class Writer(io.BufferedWriter):
@@ -50,8 +64,8 @@ class Writer(io.BufferedWriter):
         super().__init__(raw, buffer_size)
 
     write = _in_turn(io.BufferedWriter.write)
-    flush = _in_turn(io.BufferedWriter.flush)
-    close = _in_turn(io.BufferedWriter.close)
+    flush = _alone(io.BufferedWriter.flush)
+    close = _alone(io.BufferedWriter.close)
 
 
 class Pair(io.BufferedRWPair):
@@ -61,12 +75,12 @@ class Pair(io.BufferedRWPair):
         self._turn, self._turn_to_write = _wait.RLock(), _wait.RLock()
         super().__init__(reader, writer, size)
 
-    read = _in_turn(io.BufferedRWPair.read)
-    read1 = _in_turn(io.BufferedRWPair.read1)
+    read = _in_turn(io.BufferedRWPair.read, -1)
+    read1 = _in_turn(io.BufferedRWPair.read1, -1)
     readinto = _in_turn(io.BufferedRWPair.readinto)
     readinto1 = _in_turn(io.BufferedRWPair.readinto1)
-    peek = _in_turn(io.BufferedRWPair.peek)
-    readline = _in_turn(io.BufferedRWPair.readline)  # by these two, so that it takes its turn twice
+    peek = _in_turn(io.BufferedRWPair.peek, 0)
+    readline = _in_turn(io.BufferedRWPair.readline, -1)  # by these two, so that it takes its turn twice
 
     def write(self, data: Any, /) -> int:
         with self._turn_to_write:
