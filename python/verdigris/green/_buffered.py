@@ -18,15 +18,17 @@ from verdigris.green import _wait
 
 
 def _in_turn(method: Callable[..., Any], *default: Any) -> Any:
-    """A method with one argument, and perhaps a default for it. (Any number takes twice as long.)"""
+    """A method with one argument, and perhaps a default for it.
 
-    @functools.wraps(method)
+    `*args` would take twice as long, and files are read line by line.
+    """
+
     def alone(self: Any, argument: Any, /) -> Any:
         with self._turn:
             return method(self, argument)
 
     alone.__defaults__ = default
-    return alone
+    return functools.wraps(method)(alone)
 
 
 def _alone(method: Callable[..., Any]) -> Any:
@@ -80,7 +82,8 @@ class Pair(io.BufferedRWPair):
     readinto = _in_turn(io.BufferedRWPair.readinto)
     readinto1 = _in_turn(io.BufferedRWPair.readinto1)
     peek = _in_turn(io.BufferedRWPair.peek, 0)
-    readline = _in_turn(io.BufferedRWPair.readline, -1)  # by these two, so that it takes its turn twice
+    # The stdlib's calls these two. It takes its turn once more for each.
+    readline = _in_turn(io.BufferedRWPair.readline, -1)
 
     def write(self, data: Any, /) -> int:
         with self._turn_to_write:

@@ -276,7 +276,8 @@ def _sendfile_use_sendfile(self: Any, file: Any, offset: int = 0, count: int | N
 # `socket.makefile`, which finds the buffered files of functions under the stdlib's names.
 _io = types.SimpleNamespace(**vars(io))
 _io.__dict__.update({kind.__name__: green for kind, green in _buffered.GREEN.items()})
-_makefile = _twin._bound_anew(_stdlib.socket.makefile, {**vars(_stdlib), "io": _io})
+_stdlib_makefile: Any = _stdlib.socket.makefile
+_makefile = _twin._bound_anew(_stdlib_makefile, {**vars(_stdlib), "io": _io})
 
 
 # --- the end of a descriptor -------------------------------------------------

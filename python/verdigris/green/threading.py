@@ -2,8 +2,10 @@
 
 Condition, Event, Semaphore, Barrier and Timer are the stdlib's own code over green locks and green
 threads. A condition's wait is ours, since a loop's cancellation may come in places where no
-exception comes to a thread. Green threads are listed beside the OS threads, in the stdlib's own tables, so that both
-`threading` modules know all of them.
+exception comes to a thread.
+
+Green threads are listed beside the OS threads, in the stdlib's own tables, so that both `threading`
+modules know all of them.
 
 A function that runs green without being a Thread, started by `async_def` or `spawn`, has a dummy
 thread as long as it lives, made when it asks for its current thread. It has the name of the loop's
@@ -283,7 +285,7 @@ REPLACED = {
     if getattr(_original, name, None) is not None
 }
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
     "Condition": {"wait": _condition_wait, "_acquire_restore": _acquire_restore},
     "Thread": {
         name: method
@@ -296,7 +298,7 @@ METHODS = {
             "_wait_for_tstate_lock": _wait_for_tstate_lock,
         }.items()
         if hasattr(_original.Thread, name)
-    }
+    },
 }
 
 
