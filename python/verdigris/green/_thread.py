@@ -170,6 +170,7 @@ def _start(
     except BaseException:
         coroutine.close()
         raise
+    task.may_be_left()
     del coroutine
     try:
         thread.wait_for_begin()

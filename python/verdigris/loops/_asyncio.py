@@ -63,6 +63,9 @@ class AsyncioTask(LoopTask[T]):
     def cancel(self) -> bool:
         return self._task.cancel()
 
+    def may_be_left(self) -> None:
+        self._task._log_destroy_pending = False  # type: ignore[attr-defined]
+
     def done(self) -> bool:
         return self._task.done()
 
