@@ -92,6 +92,48 @@ def test_only_the_choice_of_the_engine_uses_greenlet(path: Path) -> None:
     assert uses == (path.name == "_which_engine.py")
 
 
+# What a module may import is in its own layer or in one above it in this list.
+LAYERS = {
+    "loops": r"loops(\..*)?",
+    "green": r"green(\..*)?",
+    "patch": r"_patch_\w+|_patched_modules|_held_originals|_module_locks|_psycopg\w*",
+    "command": r"__main__|_run_script|_inner_loop|_doctor",
+}
+
+
+def layer_of(module: str) -> int:
+    """The number of a module's layer, or -1 if it is of none: what all of them may import."""
+    name = module.removeprefix("verdigris.")
+    found = [n for n, names in enumerate(LAYERS.values()) if re.fullmatch(names, name)]
+    return found[0] if found else -1
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_loops_are_below_green_modules_below_patches_below_the_command(layer: str) -> None:
+    checked = 0
+    for path in sources(PACKAGE, "*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if layer_of(name) != list(LAYERS).index(layer):
+            continue
+        checked += 1
+        for module, names in imports(path):
+            if ours(module):
+                for used in [module, *(f"{module}.{name}" for name in names)]:
+                    assert layer_of(used) <= layer_of(name), f"{name} reaches up to {used}"
+    assert checked > 2
+
+
+def test_what_stands_below_the_green_modules_does_not_know_them() -> None:
+    """The engine's own faces: awaiting, portals, tasks."""
+    for path in sources(PACKAGE, "*.py"):
+        name = ".".join(path.relative_to(PACKAGE).with_suffix("").parts).removesuffix(".__init__")
+        if layer_of(name) > -1 or name == "__init__" or name.startswith("compat"):
+            continue
+        for module, names in imports(path):
+            for used in [module, *(f"{module}.{each}" for each in names)]:
+                assert layer_of(used) <= 0, f"{name} reaches up to {used}"
+
+
 def without_comments(rust: str) -> str:
     return re.sub(r"//[^\n]*", "", rust)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
 import gc
 import logging
+import weakref
 from typing import Any
 
 import pytest
 
 import verdigris
 from verdigris import async_def, await_, spawn
+from verdigris.green import _wait
 
 var: contextvars.ContextVar[str] = contextvars.ContextVar("var")
 
@@ -219,6 +222,33 @@ def test_goes_on_when_its_handle_is_dropped(loop: Any) -> None:
 
     loop.run(main)
     assert done == ["done"]
+
+
+@pytest.mark.parametrize(
+    "wait", [_wait.sleep, lambda seconds: await_(asyncio.sleep(seconds))], ids=["reactor", "await_"]
+)
+def test_goes_with_a_loop_that_was_closed(aio: Any, caplog: Any, wait: Any) -> None:
+    steps = []
+
+    def work() -> None:
+        try:
+            steps.append("begins")
+            wait(3600)
+        finally:
+            steps.append("ends")
+
+    async def main() -> None:
+        spawn(work)
+        await asyncio.sleep(0)
+
+    loop = (aio.loop_factory or asyncio.new_event_loop)()
+    loop.run_until_complete(main())
+    loop.close()
+    of_loop = weakref.ref(loop)
+    del loop
+    gc.collect()
+    assert steps == ["begins", "ends"] and of_loop() is None
+    assert "Task was destroyed but it is pending" in caplog.text  # asyncio's own words for it
 
 
 def test_an_error_nobody_looked_at_is_reported(loop: Any, caplog: pytest.LogCaptureFixture) -> None:

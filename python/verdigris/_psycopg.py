@@ -123,7 +123,8 @@ def patch_psycopg() -> PatchedPsycopg:
 
     `psycopg.connect`, cursors, pipelines, `COPY`, notifications and SQLAlchemy over psycopg work
     the same. Elsewhere, and in its async connections, it waits as before. A wait that is cancelled
-    cancels the query on the server, and the connection can be used again.
+    cancels the query on the server, and the connection can be used again; leaving the block of
+    `with connect()` closes it, as ever.
 
     For `psycopg_pool`, whose workers are threads, call `patch_all` too. Host names are resolved by
     libpq, which blocks: give an address where that matters. Call it once, at the start of the
@@ -165,6 +166,7 @@ def patch_psycopg() -> PatchedPsycopg:
             undo += _put_everywhere(before, green)
         connection: Any = psycopg.Connection
         undo.append(_put(connection, "wait", _psycopg3_wait.cancelling(connection.wait)))
+        undo.append(_put(connection, "__exit__", _psycopg3_wait.closing(connection.__exit__)))
         _patch_of_3 = PatchedPsycopg(undo)
     return _patch_of_3
 

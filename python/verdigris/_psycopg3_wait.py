@@ -7,7 +7,8 @@ for the place of `wait` and `wait_conn`.
 
 A loop's cancellation is none of the interruptions that psycopg's sync connection knows, so it
 would leave the query running. `Connection.wait` does for it what the async connection does: cancel
-on the server, and take what it says to that, so that the connection can be used again.
+on the server, and take what it says to that, so that the connection can be used again. The same
+goes for `Connection.__exit__`, which must close a connection whatever comes.
 """
 
 import contextlib
@@ -107,6 +108,25 @@ def cancelling(before: Callable[..., Any]) -> Callable[..., Any]:
             raise
 
     return wait
+
+
+def closing(before: Callable[..., Any]) -> Callable[..., Any]:
+    """`Connection.__exit__`. It rolls back or commits, closes, and survives errors of the first.
+
+    Not cancellations, which leave the connection open. Trio cancels that wait, too.
+    """
+
+    def __exit__(self: Any, *error: Any) -> Any:
+        try:
+            return before(self, *error)
+        except Exception:
+            raise
+        except BaseException:
+            if not getattr(self, "_pool", None):
+                self.close()
+            raise
+
+    return __exit__
 
 
 def _end_query(connection: Any, gen: Any, may_wait: bool) -> None:

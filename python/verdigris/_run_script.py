@@ -97,12 +97,16 @@ class _Main:
 
     def __call__(self) -> None:
         """Runs the program and joins its threads. Runs green."""
+        process = os.getpid()
         # Made now, where no Ctrl-C of the program's user can come between.
         _reactors.of_running_loop()
         _inner_loop.allow()
         with _as_main_thread(), detect_blocking_from_environment():
             self._report(self._run)
             self._report(_end_threads)
+            if os.getpid() != process:
+                # The child of a fork, in which the loop does not run. There is no way back to it.
+                self._end_process()
 
     def _run(self) -> None:
         module = ModuleType("__main__")
@@ -112,6 +116,13 @@ class _Main:
         sys.modules["__main__"] = module
         code = _find(self.program, module)
         exec(code, module.__dict__)
+
+    def _end_process(self) -> None:
+        """Ends the process here, as the interpreter does at the end of a program."""
+        if self.interrupted:
+            _end_by_sigint()
+        _finalize()
+        os._exit(self.code & 0xFF)
 
     def _report(self, part: Callable[[], None]) -> None:
         """Does a part of the program's life, and what the interpreter does at its end."""
@@ -213,14 +224,18 @@ def _end_threads() -> None:
             thread.join()
 
 
+def _finalize() -> None:
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    _flush()
+
+
 def _end_by_sigint() -> None:
     """Ends the process as the interpreter does after an uncaught KeyboardInterrupt.
 
     Who waits for it sees that it was interrupted, as shells do to stop a script.
     """
-    threading._shutdown()  # type: ignore[attr-defined]
-    atexit._run_exitfuncs()
-    _flush()
+    _finalize()
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGINT)
 

@@ -382,6 +382,60 @@ def test_ctrl_c_reaches_the_loop_of_the_program(
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("end", ["sys.exit(5)", "raise ValueError('text')", "pass"])
+def test_the_child_of_a_fork_goes_on_and_ends_as_ever(
+    loop_name: str, script: Callable[..., Path], end: str
+) -> None:
+    path = script(
+        f"""
+        import asyncio, atexit, os, sys, threading, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        atexit.register(lambda: print("atexit", flush=True))
+        child = os.fork()
+        if child:
+            print("exit code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            sys.exit()
+        async def main():
+            await asyncio.sleep(0.01)
+            print("a loop of its own")
+        asyncio.run(main())
+        threading.Timer(0.1, print, ("thread",)).start()
+        time.sleep(0.01)
+        print("child ends")
+        {end}
+        """
+    )
+    said = same(loop_name, path).stdout.splitlines()
+    assert said[:4] == ["a loop of its own", "child ends", "thread", "atexit"]
+
+
+def test_a_thread_that_forks_is_all_that_its_child_has(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import os, threading, time, warnings
+        warnings.simplefilter("ignore", DeprecationWarning)
+        def work():
+            child = os.fork()
+            if child:
+                print("exit code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+            else:
+                later = lambda: print("the child's thread ends", flush=True)
+                threading.Timer(0.1, later).start()
+                time.sleep(0.01)
+                print("who forked ends", len(threading.enumerate()), flush=True)
+        threading.Thread(target=time.sleep, args=(0.2,)).start()
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        print("joined", flush=True)
+        """
+    )
+    said = same(loop_name, path).stdout.splitlines()
+    assert said == ["who forked ends 2", "the child's thread ends", "exit code 0", "joined"]
+
+
 def test_the_echo_program_with_threads_runs_unchanged(loop_name: str) -> None:
     done = same(loop_name, EXAMPLES / "echo_threads.py")
     assert done.stdout.count("Got back echo response") == 5

@@ -283,6 +283,96 @@ def test_condition_wait_for(loop: Any, lock: str | None) -> None:
     green(loop, main)
 
 
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_a_cancelled_wait_ends_when_the_lock_is_its_again(loop: Any, kind: str) -> None:
+    """Which another function has meanwhile, and Trio cancels each attempt to take it."""
+    condition = threading.Condition(getattr(threading, kind)())
+    steps: list[str] = []
+
+    def waits() -> None:
+        with condition:
+            try:
+                condition.wait()
+            finally:
+                steps.append("has it again")
+                assert condition._is_owned()
+
+    def holds() -> None:
+        with condition:
+            for _ in range(5):
+                _wait.sleep(0.002)
+            steps.append("gives it away")
+
+    async def main() -> Any:
+        async with loop.tasks() as start:
+            waiting, _ = start(async_def, waits), start(async_def, holds)
+            await loop.sleep(0.002)
+            waiting.cancel()
+            await loop.sleep(0.002)
+            waiting.cancel()
+        return waiting.outcome
+
+    outcome = loop.run(main)
+    assert steps == ["gives it away", "has it again"]
+    assert outcome.cancelled, outcome
+    assert condition.acquire(False)
+
+
+@pytest.mark.parametrize("kind", ["Lock", "RLock"])
+def test_who_is_notified_and_cancelled_hands_it_on(loop: Any, kind: str) -> None:
+    condition = threading.Condition(getattr(threading, kind)())
+
+    def waits() -> None:
+        with condition:
+            condition.wait()
+
+    def notifies() -> None:
+        with condition:
+            condition.notify()
+
+    async def main() -> list[Any]:
+        async with loop.tasks() as start:
+            first, second = start(async_def, waits), start(async_def, waits)
+            await loop.sleep(0.01)
+            notifies()
+            first.cancel()
+            await first.wait()
+            if not first.outcome.cancelled:  # it was faster
+                notifies()
+            for _ in range(500):
+                if second.ended.is_set():
+                    break
+                await loop.sleep(0.01)
+            second.cancel()
+        return [first.outcome, second.outcome]
+
+    _, second = loop.run(main)
+    assert not second.cancelled and second.error is None
+
+
+def test_an_error_of_the_lock_passes(loop: Any) -> None:
+    """A lock of a program's own, which raises, is asked once."""
+
+    class Once:
+        calls = 0
+
+        def acquire(self, *args: Any) -> bool:
+            self.calls += 1
+            if self.calls > 2:
+                raise ValueError("asked again")
+            return args != (False,)
+
+        def release(self) -> None: ...
+
+    def main() -> None:
+        condition = threading.Condition(Once())
+        condition.acquire()
+        with pytest.raises(ValueError, match="asked again"):
+            condition.wait(0.001)
+
+    green(loop, main)
+
+
 def test_condition_keeps_its_owner_through_a_wait(loop: Any) -> None:
     def main() -> None:
         condition = threading.Condition()

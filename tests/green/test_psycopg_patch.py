@@ -234,6 +234,35 @@ def test_cancelling_ends_the_query_on_the_server(loop: Any, driver: Any) -> None
         assert connection.closed
 
 
+@pytest.mark.parametrize("pool", [None, object()], ids=["alone", "of a pool"])
+def test_a_cancelled_block_closes_its_connection(loop: Any, postgresql: str, pool: Any) -> None:
+    """Trio cancels the rollback at the block's end, too. What a pool has is the pool's to close."""
+    psycopg = pytest.importorskip("psycopg", reason="psycopg is not installed")
+    connections = []
+
+    def work() -> None:
+        with psycopg.connect(postgresql) as connection:
+            connection._pool = pool
+            connections.append(connection)
+            connection.execute("select 1")
+            connection.execute(LONG)
+
+    async def main() -> Any:
+        async with loop.tasks() as start:
+            task = start(lambda: async_def(work))
+            while not (connections and connections[0].info.transaction_status == 1):
+                await loop.sleep(0.01)
+            task.cancel()
+        return task.outcome
+
+    with patch_psycopg():
+        assert loop.run(main).cancelled
+        (connection,) = connections
+        assert connection.closed == (pool is None)
+        connection._pool = None
+        connection.close()
+
+
 def test_cancelling_while_it_connects_closes_the_attempt(loop: Any, driver: Any) -> None:
     import socket
 

@@ -452,6 +452,78 @@ def test_a_file_of_a_socket_that_timed_out(loop: Any) -> None:
     run_one(loop, read)
 
 
+@pytest.mark.parametrize("mode", ["rb", "rwb"])
+def test_functions_share_a_file_as_threads_do(loop: Any, mode: str) -> None:
+    with pair() as (a, b):
+        file = run_one(loop, a.makefile, mode)
+        got = run(
+            loop, file.readline, lambda: file.read(3), lambda: file.peek()[:1], file.close,
+            lambda: b.sendall(b"one\ntwofour"),
+        )  # fmt: skip
+        assert got[:3] == [b"one\n", b"two", b"f"] and file.closed
+
+
+def test_one_writes_to_a_file_that_another_reads(loop: Any) -> None:
+    with pair() as (a, b):
+        file = run_one(loop, a.makefile, "rwb")
+
+        def write() -> None:
+            file.write(b"question")
+            file.flush()
+            file.write(b"!")
+            file.close()  # sends it, and waits for the one who reads
+
+        def answer() -> bytes:
+            asked = b""
+            while not asked.endswith(b"!"):
+                asked += b.recv(100)
+            b.sendall(b"answer\n")
+            return asked
+
+        assert run(loop, file.readline, write, answer) == [b"answer\n", None, b"question!"]
+        assert file.closed
+
+
+def test_two_write_to_one_file(loop: Any) -> None:
+    with pair() as (a, b):
+        file = run_one(loop, a.makefile, "wb")
+        size = fill(a)
+
+        def write() -> None:
+            a.settimeout(None)
+            file.write(LARGE)
+            file.flush()
+
+        def read() -> int:
+            return sum(len(b.recv(2**16)) for _ in iter(lambda: select_ready(b), False))
+
+        def select_ready(sock: Any) -> bool:
+            sock.settimeout(0.2)
+            try:
+                return bool(sock.recv(1, stdlib.MSG_PEEK))
+            except TimeoutError:
+                return False
+
+        *_, received = run(loop, write, write, read)
+        assert received == size + 2 * len(LARGE)
+        run_one(loop, file.close)
+
+
+def test_a_file_made_elsewhere_is_the_stdlibs() -> None:
+    with pair() as (a, _), a.makefile("rwb") as file:
+        assert type(file) is io.BufferedRWPair
+
+
+def test_a_file_whose_peer_is_gone_says_so_when_it_closes(loop: Any) -> None:
+    with pair() as (a, b):
+        file = run_one(loop, a.makefile, "rwb")
+        b.close()
+        file.write(b"x")
+        with pytest.raises(BrokenPipeError):
+            run_one(loop, file.close)
+        assert file.closed
+
+
 @pytest.mark.parametrize("part", [(), (16,), (16, 500_000)], ids=str)
 def test_sendfile(loop: Any, tmp_path: Path, part: tuple[int, ...]) -> None:
     (tmp_path / "file").write_bytes(LARGE)

@@ -203,6 +203,117 @@ def test_get_server_certificate(loop: Any, certificates: Certificates) -> None:
     assert pem.strip() in certificates.good.read_text()
 
 
+# --- contexts ----------------------------------------------------------------
+
+
+def load_chain(certificates: Certificates, fifo: Path) -> Callable[[], Any]:
+    (fifo.parent / "certificate").write_bytes(certificates.good.read_bytes())
+    return lambda: BEFORE_TOO.load_cert_chain(fifo.parent / "certificate", fifo)
+
+
+LOADERS: dict[str, Callable[[Certificates, Path], Callable[[], Any]]] = {
+    "load_verify_locations": lambda _, fifo: lambda: BEFORE_TOO.load_verify_locations(fifo),
+    "set_default_verify_paths": lambda *_: BEFORE_TOO.set_default_verify_paths,
+    "load_default_certs": lambda *_: BEFORE_TOO.load_default_certs,
+    "create_default_context": lambda *_: stdlib_ssl.create_default_context,
+    "load_cert_chain": load_chain,
+}
+
+
+@pytest.mark.parametrize("loader", LOADERS.values(), ids=LOADERS)
+def test_files_are_read_beside_the_loop(
+    loop: Any, certificates: Certificates, tmp_path: Path, monkeypatch: Any, loader: Any
+) -> None:
+    """A FIFO that a task of the loop writes to. If nobody does, an OS thread does it."""
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    monkeypatch.setenv("SSL_CERT_FILE", str(fifo))
+    load = loader(certificates, fifo)
+    source = certificates.good if loader is load_chain else certificates.authority
+    rescuer = threading.Timer(20, fifo.write_bytes, (source.read_bytes(),))
+    rescuer.start()
+
+    async def feed() -> bool:
+        while rescuer.is_alive():
+            with contextlib.suppress(OSError):  # nobody reads yet
+                number = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+                rescuer.cancel()
+                os.write(number, source.read_bytes())
+                os.close(number)
+                return True
+            await loop.sleep(0.005)
+        return False
+
+    async def main() -> Any:
+        async with loop.tasks() as start:
+            loading, feeding = start(async_def, load), start(feed)
+        return loading.outcome, feeding.outcome.value
+
+    loaded, fed = loop.run(main)
+    rescuer.cancel()
+    rescuer.join()
+    assert loaded.error is None and fed, "the loop was blocked"
+
+
+def test_errors_of_files_are_the_stdlibs(loop: Any, certificates: Certificates) -> None:
+    def errors() -> list[Any]:
+        said: list[Any] = []
+        for call in (
+            lambda: BEFORE_TOO.load_verify_locations("/no/such/file"),
+            lambda: BEFORE_TOO.load_cert_chain(certificates.authority),
+            lambda: BEFORE_TOO.load_verify_locations(),
+            lambda: BEFORE_TOO.load_verify_locations(cadata="no certificate"),
+            lambda: BEFORE_TOO.load_cert_chain(certificates.good, wrong=1),  # type: ignore[call-arg]
+            lambda: BEFORE_TOO.load_default_certs(0),  # type: ignore[arg-type]
+        ):
+            with pytest.raises((OSError, TypeError)) as raised:
+                call()  # type: ignore[no-untyped-call]
+            said.append((type(raised.value), raised.value.args))
+        return said
+
+    assert run_one(loop, errors) == errors()
+
+
+@pytest.fixture
+def locked_key(certificates: Certificates, tmp_path: Path) -> Path:
+    """The good certificate's key, under the password "secret"."""
+    from cryptography.hazmat.primitives import serialization
+
+    key = serialization.load_pem_private_key(certificates.good.read_bytes(), None)
+    locked = key.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.TraditionalOpenSSL,
+        serialization.BestAvailableEncryption(b"secret"),
+    )
+    (tmp_path / "locked.pem").write_bytes(locked)
+    return tmp_path / "locked.pem"
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_a_password_is_asked_for_in_the_function(
+    loop: Any, certificates: Certificates, locked_key: Path, by_name: bool
+) -> None:
+    asked: list[Any] = []
+
+    def password() -> str:
+        asked.append((threading.get_native_id(), _wait.current()))
+        return "secret"
+
+    def load() -> Any:
+        context = stdlib_ssl.SSLContext(stdlib_ssl.PROTOCOL_TLS_SERVER)
+        if by_name:
+            context.load_cert_chain(certificates.good, keyfile=locked_key, password=password)
+        else:
+            context.load_cert_chain(certificates.good, locked_key, password)
+        context.load_cert_chain(certificates.good, locked_key, "secret")
+        with pytest.raises(ssl.SSLError):
+            context.load_cert_chain(certificates.good, locked_key, b"wrong")
+        return _wait.current()
+
+    me = run_one(loop, load)
+    assert me is not None and asked == [(threading.get_native_id(), me)]
+
+
 # --- sockets -----------------------------------------------------------------
 
 

@@ -8,17 +8,13 @@ what waits, without another call. A descriptor in non-blocking mode is left alon
 Two who read one pipe are told of the same bytes. On one thread the one that comes late is asked
 to wait again; between threads, or processes, the stdlib's read waits for the next bytes.
 
-`PipeIO` is the raw file over it, `PipeReader` and `PipeWriter` the buffered ones, with the stdlib's
-TextIOWrapper over these. A buffered file of the stdlib has a lock of its own, which knows threads:
-it would raise "RuntimeError: reentrant call" for the second of two functions on one thread, say
-for one that closes the file while another waits for a line. So these have a lock that knows
-functions, before that: the second one waits, as a thread would.
+`PipeIO` is the raw file over it, with the buffered files of `_buffered` and the stdlib's
+TextIOWrapper over these.
 """
 
 from __future__ import annotations
 
 import _socket
-import functools
 import io
 import os as _os
 import select as _select
@@ -27,7 +23,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
-from verdigris.green import _wait
+from verdigris.green import _buffered, _wait
 
 _read = _os.read
 _write = _os.write
@@ -228,43 +224,6 @@ class PipeIO(io.RawIOBase):
         self._file._dealloc_warn(source)  # type: ignore[attr-defined]
 
 
-def _in_turn(method: Callable[..., Any]) -> Any:
-    @functools.wraps(method)
-    def alone(self: Any, *args: Any) -> Any:
-        with self._turn:
-            return method(self, *args)
-
-    return alone
-
-
-class PipeReader(io.BufferedReader):
-    """`io.BufferedReader` that several functions of a thread may use."""
-
-    def __init__(self, raw: io.RawIOBase, buffer_size: int) -> None:
-        self._turn = _wait.RLock()
-        super().__init__(raw, buffer_size)
-
-    read = _in_turn(io.BufferedReader.read)
-    read1 = _in_turn(io.BufferedReader.read1)
-    readinto = _in_turn(io.BufferedReader.readinto)
-    readinto1 = _in_turn(io.BufferedReader.readinto1)
-    readline = _in_turn(io.BufferedReader.readline)
-    peek = _in_turn(io.BufferedReader.peek)
-    close = _in_turn(io.BufferedReader.close)
-
-
-class PipeWriter(io.BufferedWriter):
-    """`io.BufferedWriter` that several functions of a thread may use."""
-
-    def __init__(self, raw: io.RawIOBase, buffer_size: int) -> None:
-        self._turn = _wait.RLock()
-        super().__init__(raw, buffer_size)
-
-    write = _in_turn(io.BufferedWriter.write)
-    flush = _in_turn(io.BufferedWriter.flush)
-    close = _in_turn(io.BufferedWriter.close)
-
-
 def cooperative(file: Any, buffering: int = -1, newline: str | None = None) -> Any:
     """Makes a file that `io.open` has just made on a descriptor cooperate.
 
@@ -290,7 +249,7 @@ def cooperative(file: Any, buffering: int = -1, newline: str | None = None) -> A
         return file
     if isinstance(file, io.FileIO):
         return PipeIO(file)
-    kind = {io.BufferedReader: PipeReader, io.BufferedWriter: PipeWriter}.get(type(file))
+    kind = _buffered.GREEN.get(type(file))
     if kind is None:
         return file
     raw = file.detach()

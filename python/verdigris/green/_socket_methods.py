@@ -15,11 +15,12 @@ import errno
 import io
 import os
 import socket as _stdlib
+import types
 from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-from verdigris.green import _dns, _wait
+from verdigris.green import _buffered, _dns, _twin, _wait
 
 _C = _socket.socket
 _detach = _stdlib.socket.detach  # taken before anything is patched
@@ -272,6 +273,13 @@ def _sendfile_use_sendfile(self: Any, file: Any, offset: int = 0, count: int | N
     return _sendfile_zerocopy(self, send, give_up, file, offset, count)
 
 
+# `socket.makefile`, which finds the buffered files of functions under the stdlib's names.
+_io = types.SimpleNamespace(**vars(io))
+_io.__dict__.update({kind.__name__: green for kind, green in _buffered.GREEN.items()})
+_stdlib_makefile: Any = _stdlib.socket.makefile
+_makefile = _twin._bound_anew(_stdlib_makefile, {**vars(_stdlib), "io": _io})
+
+
 # --- the end of a descriptor -------------------------------------------------
 
 
@@ -318,6 +326,7 @@ METHODS: dict[str, Callable[..., Any]] = {
     "sendmsg": sendmsg,
     "_real_close": _real_close,
     "detach": detach,
+    "makefile": _in_place_of("makefile", _makefile),
 }
 if hasattr(_stdlib.socket, "_sendfile_zerocopy"):  # 3.15
     METHODS["_sendfile_zerocopy"] = _in_place_of("_sendfile_zerocopy", _sendfile_zerocopy)

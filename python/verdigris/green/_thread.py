@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import _thread as _original
 import contextvars
+import os
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -169,6 +170,7 @@ def _start(
     except BaseException:
         coroutine.close()
         raise
+    task.may_be_left()
     del coroutine
     try:
         thread.wait_for_begin()
@@ -196,6 +198,7 @@ def _run(
     """The green thread itself."""
     if thread.called_off:
         return
+    process = _process[0]
     thread.begin()
     try:
         function(*args, **kwargs)
@@ -210,6 +213,38 @@ def _run(
     finally:
         # Before the loop knows: who joined the thread finds it over.
         thread.end()
+        if process is not _process[0]:
+            _end_process()
+
+
+# Another object in the child of a fork.
+_process = [object()]
+
+
+def _after_fork() -> None:
+    """In the child of a fork, which has the thread that forked and no other."""
+    _process[0] = object()
+    me = green_thread()
+    _running.clear()
+    if me is not None:
+        _running[me.ident] = me
+
+
+def _end_process() -> None:
+    """Ends the child of a fork, when the thread that forked and all that it started are over.
+
+    So does the stdlib's. The thread must not return to the loop, which is the parent's.
+    """
+    threading: Any = sys.modules.get("threading")
+    others = [] if threading is None else threading.enumerate()
+    for other in others:
+        if other.ident != _wait.get_ident():
+            other.join()
+    os._exit(0)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 def _report(error: BaseException, function: object | None) -> None:

@@ -1,8 +1,11 @@
 """`threading`, green: its threads are functions, and its locks are waited for by functions.
 
 Condition, Event, Semaphore, Barrier and Timer are the stdlib's own code over green locks and green
-threads. Green threads are listed beside the OS threads, in the stdlib's own tables, so that both
-`threading` modules know all of them.
+threads. A condition's wait is ours, since a loop's cancellation may come in places where no
+exception comes to a thread.
+
+Green threads are listed beside the OS threads, in the stdlib's own tables, so that both `threading`
+modules know all of them.
 
 A function that runs green without being a Thread, started by `async_def` or `spawn`, has a dummy
 thread as long as it lives, made when it asks for its current thread. It has the name of the loop's
@@ -178,7 +181,7 @@ def _make_invoke_excepthook() -> Callable[[Any], None]:
 
     def invoke_excepthook(thread: Any) -> None:
         error = _sys_module.exc_info()[1]
-        if _green.green_thread(thread._ident) is not None:
+        if _wait.current() is not None:
             if _green.is_cancellation(error):
                 return
             if isinstance(error, KeyboardInterrupt):
@@ -187,6 +190,69 @@ def _make_invoke_excepthook() -> Callable[[Any], None]:
         (of_stdlib if excepthook is _first_excepthook else of_twin)(thread)
 
     return invoke_excepthook
+
+
+# --- waits that can be cancelled ---------------------------------------------
+
+
+def _condition_wait(self: Any, timeout: float | None = None) -> bool:
+    """`Condition.wait`. Who is notified and cancelled in one moment hands the notification on."""
+    if not _wait.is_green():
+        taken: bool = _stdlib_condition_wait(self, timeout)
+        return taken
+    if not self._is_owned():
+        raise RuntimeError("cannot wait on un-acquired lock")
+    waiter = _wait.Lock()
+    waiter.acquire()
+    self._waiters.append(waiter)
+    state = self._release_save()
+    try:
+        try:
+            if timeout is None or timeout > 0:
+                notified = waiter.acquire(True, -1 if timeout is None else timeout)
+            else:
+                notified = waiter.acquire(False)
+        finally:
+            self._acquire_restore(state)
+    except BaseException:
+        if not _removed(self._waiters, waiter):
+            self.notify()
+        raise
+    if not notified:
+        _removed(self._waiters, waiter)
+    return notified
+
+
+def _removed(waiters: Any, waiter: Any) -> bool:
+    try:
+        waiters.remove(waiter)
+    except ValueError:  # `notify` has done it
+        return False
+    return True
+
+
+def _acquire_restore(self: Any, state: object) -> None:
+    """Of a Condition over a plain lock. An RLock has its own, which does the same.
+
+    The end of the `with` block will release the lock, so it must be had whatever comes meanwhile.
+    """
+    interruption = None
+    while True:
+        try:
+            self._lock.acquire()
+        except (Exception, GeneratorExit):
+            raise  # an error of the lock; or nobody will ever go on with the function
+        except BaseException as error:
+            if not _wait.is_green():
+                raise
+            interruption = interruption or error
+        else:
+            break
+    if interruption is not None:
+        try:
+            raise interruption
+        finally:
+            del interruption  # whose traceback has this frame
 
 
 # --- the tables --------------------------------------------------------------
@@ -233,7 +299,8 @@ REPLACED = {
     if getattr(_original, name, None) is not None
 }
 
-METHODS = {
+METHODS: dict[str, dict[str, Any]] = {
+    "Condition": {"wait": _condition_wait, "_acquire_restore": _acquire_restore},
     "Thread": {
         name: method
         for name, method in {
@@ -245,7 +312,7 @@ METHODS = {
             "_wait_for_tstate_lock": _wait_for_tstate_lock,
         }.items()
         if hasattr(_original.Thread, name)
-    }
+    },
 }
 
 
@@ -257,6 +324,7 @@ def _of_stdlib(function: Any) -> Any:
 # Taken before anybody patches the stdlib, so that they are the stdlib's own.
 _stdlib_start = _of_stdlib(_stdlib.Thread.start)
 _stdlib_join = _of_stdlib(_stdlib.Thread.join)
+_stdlib_condition_wait = _of_stdlib(_stdlib.Condition.wait)
 _stdlib_bootstrap_inner = _stdlib.Thread._bootstrap_inner
 _twin_bootstrap_inner = _of_stdlib(_stdlib_bootstrap_inner)
 _stdlib_set_tstate_lock = _of_stdlib(getattr(_stdlib.Thread, "_set_tstate_lock", None))

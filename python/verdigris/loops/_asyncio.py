@@ -15,9 +15,21 @@ from verdigris.loops._task import LoopTask, waits_for_itself, was_cancelled, wro
 T = TypeVar("T")
 
 # asyncio keeps only weak references to its tasks. A task in the background must not vanish because
-# its handle was dropped. Adding and discarding are atomic under the GIL, so loops in several
-# threads share the set.
-_running: set[asyncio.Task[Any]] = set()
+# its handle was dropped. So its loop holds it, in this attribute: with a loop that was closed over
+# its tasks, they go. (They hold the loop. In a mapping of ours, even one with weak keys, both would
+# stay for ever.)
+_ON_LOOP = "_verdigris_tasks"
+
+
+def _hold(task: asyncio.Task[Any]) -> None:
+    """Has its loop hold a task until it is done. In the loop's own thread."""
+    loop = task.get_loop()
+    held: set[asyncio.Task[Any]] | None = getattr(loop, _ON_LOOP, None)
+    if held is None:
+        held = set()
+        setattr(loop, _ON_LOOP, held)
+    held.add(task)
+    task.add_done_callback(held.discard)
 
 
 class TaskCancelled(_task.TaskCancelled, asyncio.CancelledError):
@@ -34,8 +46,7 @@ class AsyncioTask(LoopTask[T]):
         # Of the error, as it was at the first look.
         self._traceback: TracebackType | None = None
         self._task = asyncio.get_running_loop().create_task(coroutine, name=name)
-        _running.add(self._task)
-        self._task.add_done_callback(_running.discard)
+        _hold(self._task)
 
     async def wait(self, timeout: float | None) -> bool:
         if self._task.done():
@@ -51,6 +62,9 @@ class AsyncioTask(LoopTask[T]):
 
     def cancel(self) -> bool:
         return self._task.cancel()
+
+    def may_be_left(self) -> None:
+        self._task._log_destroy_pending = False  # type: ignore[attr-defined]
 
     def done(self) -> bool:
         return self._task.done()

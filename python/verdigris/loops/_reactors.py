@@ -6,7 +6,9 @@ asyncio, and for each run of Trio; it lives as long as that.
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import weakref
 from typing import Any
@@ -50,5 +52,29 @@ def of_running_loop() -> _engine.Reactor | None:
     return _find()
 
 
+class _Lost:
+    """The loop outside, to a function that forked: the child does not run it."""
+
+    reactor = None
+
+
+def _after_fork() -> None:
+    """In the child of a fork.
+
+    The function that forked goes on there, alone, as the child's main thread: nothing is green in
+    it. It may run loops of its own. asyncio knows by the process that its loop does not run here;
+    Trio does not, and is told. Signals of the child are none of the parent's loop.
+    """
+    _engine._after_fork()
+    if _engine.current() is None:
+        return
+    with contextlib.suppress(RuntimeError):  # it runs a loop of its own already
+        _engine.enter_inner_loop(_Lost())
+    signal.set_wakeup_fd(-1)
+    context = getattr(sys.modules.get("trio._core._run"), "GLOBAL_RUN_CONTEXT", None)
+    if context is not None:
+        vars(context).clear()
+
+
 _engine._register_reactor_finder(_find)
-os.register_at_fork(after_in_child=_engine._after_fork)
+os.register_at_fork(after_in_child=_after_fork)

@@ -41,6 +41,12 @@ class LoopTask(ABC, Generic[T]):
     def cancel(self) -> bool:
         """Asks the task to stop where it waits. False if it is done already."""
 
+    def may_be_left(self) -> None:
+        """Has the loop say nothing if it is closed over the task. For threads.
+
+        Most loops end all their tasks, and have nothing to say.
+        """
+
     @abstractmethod
     def done(self) -> bool:
         """Tells whether the task has an outcome."""
