@@ -299,14 +299,18 @@ def test_a_cancelled_wait_ends_when_the_lock_is_its_again(loop: Any, kind: str) 
 
     def holds() -> None:
         with condition:
-            for _ in range(5):
-                _wait.sleep(0.002)
+            _wait.sleep(0.05)
             steps.append("gives it away")
 
     async def main() -> Any:
         async with loop.tasks() as start:
-            waiting, _ = start(async_def, waits), start(async_def, holds)
-            await loop.sleep(0.002)
+            waiting = start(async_def, waits)
+            while not condition._waiters:
+                await loop.checkpoint()
+            start(async_def, holds)
+            while condition.acquire(False):
+                condition.release()
+                await loop.checkpoint()
             waiting.cancel()
             await loop.sleep(0.002)
             waiting.cancel()
