@@ -155,6 +155,13 @@ unsafe extern "C" fn acquire_restore(this: *mut PyObject, state: *mut PyObject) 
         while let Acquired::Failed | Acquired::TimedOut =
             RawLock::acquire(&raw mut (*lock).raw, None)
         {
+            // An error of ours; or nobody will ever go on with the function.
+            if ffi::PyErr_ExceptionMatches(ffi::PyExc_Exception) != 0
+                || ffi::PyErr_ExceptionMatches(ffi::PyExc_GeneratorExit) != 0
+            {
+                ffi::Py_XDECREF(thrown);
+                return ptr::null_mut();
+            }
             let exception = errors::take();
             if thrown.is_null() {
                 thrown = exception;
