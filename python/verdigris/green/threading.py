@@ -283,6 +283,7 @@ _SHARED = [
     "_after_fork",
 ]  # fmt: skip
 
+
 def _all_threads() -> list[Any]:
     """`threading.enumerate`. A script's main function is the main thread, beside the OS thread that
     it runs on: two identities of one thread."""
