@@ -154,7 +154,7 @@ def test_excepthook_is_called(script: Callable[..., Path]) -> None:
     [
         (["no_such.py"], "can't open file"),
         (["-m", "no_such_module"], "No module named no_such_module"),
-        (["-m", "json"], "'json' is a package and cannot be directly executed"),
+        (["-m", "urllib"], "'urllib' is a package and cannot be directly executed"),
         (["-m", "no_such.module"], "No module named 'no_such'"),
     ],
 )

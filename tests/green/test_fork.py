@@ -32,8 +32,10 @@ def held():
     with lock:
         time.sleep(0.3)
 
+of_parent = [threading.Thread(target=time.sleep, args=(0.2,)) for _ in range(10)]
+
 def threads():
-    for thread in [threading.Thread(target=time.sleep, args=(0.2,)) for _ in range(10)]:
+    for thread in of_parent:
         thread.start()
 
 def fork():
@@ -66,6 +68,7 @@ CHILDREN = {
     "threads": """
         assert threading.current_thread() is threading.main_thread()
         assert threading.enumerate() == [threading.current_thread()]
+        assert not any(thread.is_alive() for thread in of_parent)
         thread = threading.Thread(target=time.sleep, args=(0.01,))
         thread.start()
         thread.join()

@@ -368,6 +368,8 @@ def test_an_error_of_the_lock_passes(loop: Any) -> None:
 
         def release(self) -> None: ...
 
+        def locked(self) -> None: ...  # asked for by 3.14
+
     def main() -> None:
         condition = threading.Condition(Once())
         condition.acquire()

@@ -225,6 +225,10 @@ def _after_fork() -> None:
     """In the child of a fork, which has the thread that forked and no other."""
     _process[0] = object()
     me = green_thread()
+    for other in _running.values():
+        # The stdlib's `threading` expects the handles of the other threads to say so. Nothing is
+        # released: who waits for it is not here either.
+        other.is_over = other is not me
     _running.clear()
     if me is not None:
         _running[me.ident] = me

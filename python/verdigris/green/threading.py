@@ -192,6 +192,25 @@ def _make_invoke_excepthook() -> Callable[[Any], None]:
     return invoke_excepthook
 
 
+def _green_handle(ident: int) -> Any:
+    """The handle, of 3.13 and later, of a green function that is no green thread."""
+    handle = _green._ThreadHandle()
+    handle._thread = thread = _green._GreenThread()
+    thread.ident = ident
+    return handle
+
+
+def _thread_after_fork(self: Any, new_ident: int | None = None) -> None:
+    """Of 3.13 and later, in the child of a fork. `new_ident` is for the thread that forked."""
+    # 3.13 has the first name, later versions the second.
+    name = "_handle" if hasattr(self, "_handle") else "_os_thread_handle"
+    if new_ident is not None and getattr(self, name).ident != new_ident:
+        # The function that forked goes on under its own identity, and is the main thread now. The
+        # handle is one of the OS thread, and the stdlib asserts that the two identities are one.
+        setattr(self, name, _green_handle(new_ident))
+    _stdlib_thread_after_fork(self, new_ident)
+
+
 # --- waits that can be cancelled ---------------------------------------------
 
 
@@ -264,6 +283,7 @@ _SHARED = [
     "_after_fork",
 ]  # fmt: skip
 
+
 def _all_threads() -> list[Any]:
     """`threading.enumerate`. A script's main function is the main thread, beside the OS thread that
     it runs on: two identities of one thread."""
@@ -310,6 +330,7 @@ METHODS: dict[str, dict[str, Any]] = {
             "_delete": _delete,
             "_set_tstate_lock": _set_tstate_lock,
             "_wait_for_tstate_lock": _wait_for_tstate_lock,
+            "_after_fork": _thread_after_fork,
         }.items()
         if hasattr(_original.Thread, name)
     },
@@ -329,6 +350,7 @@ _stdlib_bootstrap_inner = _stdlib.Thread._bootstrap_inner
 _twin_bootstrap_inner = _of_stdlib(_stdlib_bootstrap_inner)
 _stdlib_set_tstate_lock = _of_stdlib(getattr(_stdlib.Thread, "_set_tstate_lock", None))
 _stdlib_wait_for_tstate_lock: Any = getattr(_stdlib.Thread, "_wait_for_tstate_lock", None)
+_stdlib_thread_after_fork: Any = getattr(_stdlib.Thread, "_after_fork", None)
 _stdlib_make_invoke_excepthook = _stdlib._make_invoke_excepthook
 _twin_make_invoke_excepthook = _of_stdlib(_stdlib._make_invoke_excepthook)
 
@@ -346,11 +368,8 @@ class _GreenFunction(_DummyThread):  # type: ignore[misc]
         self._ident = ident = _wait.get_ident()
         self._native_id = _original.get_native_id()
         if hasattr(_stdlib, "_ThreadHandle"):
-            handle = _green._ThreadHandle()
             # 3.13 has the first name, later versions the second.
-            self._handle = self._os_thread_handle = handle
-            handle._thread = thread = _green._GreenThread()
-            thread.ident = ident
+            self._handle = self._os_thread_handle = _green_handle(ident)
         _stdlib._active[ident] = self
 
         def gone(_: object) -> None:
