@@ -276,15 +276,17 @@ class TrioLoop(Loop):
 
 
 LOOPS = {"asyncio": AsyncioLoop, "uvloop": UvloopLoop, "trio": TrioLoop}
+# Some of them, where the loops are not what is tested (scripts/matrix).
+CHOSEN = os.environ.get("VERDIGRIS_LOOPS", " ".join(LOOPS)).replace(",", " ").split()
 
 
-@pytest.fixture(params=list(LOOPS))
+@pytest.fixture(params=CHOSEN)
 def loop(request: pytest.FixtureRequest) -> Loop:
     """The same test on asyncio, uvloop and Trio."""
     return LOOPS[request.param]()
 
 
-@pytest.fixture(params=["asyncio", "uvloop"])
+@pytest.fixture(params=[name for name in CHOSEN if name != "trio"])
 def aio(request: pytest.FixtureRequest) -> AsyncioLoop:
     """For what only asyncio has: futures, `gather`, `TaskGroup`, `shield`."""
     return LOOPS[request.param]()

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import python_path
+from conftest import CHOSEN, python_path
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Done = subprocess.CompletedProcess[str]
 
 
-@pytest.fixture(params=["asyncio", "uvloop", "trio"])
+@pytest.fixture(params=CHOSEN)
 def loop_name(request: pytest.FixtureRequest) -> str:
     pytest.importorskip(request.param, reason=f"{request.param} is not installed")
     return str(request.param)
