@@ -4,6 +4,7 @@
 mod gil;
 pub mod lock;
 mod nonblocking;
+mod raw_lock;
 pub mod rlock;
 pub mod sleep;
 pub mod socket;

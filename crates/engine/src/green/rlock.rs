@@ -6,7 +6,8 @@ use core::ptr;
 
 use pyo3::ffi::{self, PyObject};
 
-use super::lock::{Acquired, RawLock, parse_acquire};
+use super::lock::parse_acquire;
+use super::raw_lock::{Acquired, RawLock};
 use crate::errors::{self, raise};
 use crate::reactor::here;
 use crate::tables::{Table, method, slot};
