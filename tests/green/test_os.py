@@ -497,6 +497,8 @@ def test_a_cancelled_wait_leaves_the_child_to_others(
     assert stdlib.waitpid(pid, 0) == (pid, signal.SIGKILL)
 
 
+# 3.15 counts threads that are not Python's too, such as the one of `faulthandler_timeout`.
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 def test_spawn_that_waits(loop: Loop) -> None:
     spawn = lambda: os.spawnlp(os.P_WAIT, "sh", "sh", "-c", "sleep 0.2; exit 6")  # noqa: E731
     assert beside(loop, spawn) == 6

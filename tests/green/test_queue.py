@@ -6,6 +6,8 @@ import gc
 import queue as _stdlib
 import threading
 from collections.abc import Callable
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -44,6 +46,18 @@ def test_between_green_functions(loop: Any, kind: str) -> None:
         assert q.empty() and q.qsize() == 0
 
     green(loop, main)
+
+
+@pytest.mark.parametrize("timeout", [Decimal("0.01"), Fraction(1, 100), "1"], ids=repr)
+def test_numbers_that_the_stdlib_takes_for_a_timeout(loop: Any, timeout: Any) -> None:
+    """All that are real from 3.15 on, and only integers and floats before."""
+
+    def kind_of_error(module: Any) -> type[Exception]:
+        with pytest.raises((TypeError, queue.Empty)) as info:
+            module.SimpleQueue().get(timeout=timeout)
+        return info.type
+
+    assert green(loop, kind_of_error, queue) is kind_of_error(stdlib)
 
 
 @KINDS

@@ -7,7 +7,10 @@ import fcntl
 import os
 import select as stdlib
 import socket
+import sys
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -159,7 +162,7 @@ def a_closed_descriptor() -> int:
         lambda m: m.poll().unregister(0),
         lambda m: m.poll().poll("1"),
         lambda m: m.poll().poll(1e300),
-        lambda m: m.poll().poll(2**31),
+        lambda m: m.poll().poll(2**31 if sys.version_info < (3, 15) else 2**63),  # 3.15 has ppoll
         lambda m: m.epoll(-2),
         lambda m: m.epoll().poll("1"),
         lambda m: m.epoll().poll(1e300),
@@ -174,6 +177,25 @@ def test_bad_arguments_raise_what_the_stdlib_raises(
     loop: Loop, call: Callable[[Any], object]
 ) -> None:
     assert issubclass(same_error(loop, call), Exception)
+
+
+TAKE_TIMEOUTS = {
+    "select": lambda m, timeout: m.select([], [], [], timeout),
+    "poll": lambda m, timeout: m.poll().poll(timeout),
+    "epoll": lambda m, timeout: m.epoll().poll(timeout),
+}
+
+
+@pytest.mark.parametrize("timeout", [Decimal("0.01"), Fraction(1, 100)], ids=repr)
+@pytest.mark.parametrize("wait", TAKE_TIMEOUTS.values(), ids=TAKE_TIMEOUTS)
+def test_numbers_that_the_stdlib_takes_for_a_timeout(
+    loop: Loop, wait: Callable[[Any, Any], object], timeout: Any
+) -> None:
+    """All that are real from 3.15 on, and only integers and floats before."""
+    if sys.version_info < (3, 15):
+        assert same_error(loop, lambda module: wait(module, timeout)) is TypeError
+    else:
+        assert loop.run(lambda: async_def(wait, select, timeout)) == wait(stdlib, timeout)
 
 
 def closed_epoll(module: Any) -> Any:

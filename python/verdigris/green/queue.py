@@ -18,6 +18,15 @@ from verdigris.green import _twin, _wait
 from verdigris.green import threading as _threading  # noqa: F401  (its twin is what queues use)
 
 _Empty = _original.Empty
+_stdlib_simple_queue = _original.SimpleQueue  # taken before anybody patches the stdlib
+
+
+def _seconds(timeout: Any) -> float:
+    """A timeout that is no int and no float. Which are taken the stdlib says: 3.15 takes more."""
+    ready: Any = _stdlib_simple_queue()
+    ready.put(None)
+    ready.get(True, timeout)
+    return float(timeout)
 
 
 class SimpleQueue:
@@ -40,7 +49,7 @@ class SimpleQueue:
         if self._waiters:
             self._wake_one()
 
-    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+    def get(self, block: bool = True, timeout: Any = None) -> Any:
         """Takes the oldest item off the queue, and waits for one if need be.
 
         Raises:
@@ -49,6 +58,8 @@ class SimpleQueue:
         """
         end = None
         if block and timeout is not None:
+            if not isinstance(timeout, (int, float)):
+                timeout = _seconds(timeout)
             if timeout < 0:
                 raise ValueError("'timeout' must be a non-negative number")
             end = _time_module.monotonic() + timeout

@@ -57,8 +57,9 @@ def _seconds(timeout: Any, unit: float, check: Callable[[int], Any]) -> float | 
             check(ended)
         finally:
             _os.close(ended)
+        # 3.15 takes all real numbers; before, what is no float is an integer of a kind.
         if not isinstance(timeout, float):
-            timeout = operator.index(timeout)
+            timeout = operator.index(timeout) if hasattr(timeout, "__index__") else float(timeout)
         if timeout < 0:
             return None
     return float(timeout * unit)
