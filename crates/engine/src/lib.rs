@@ -16,6 +16,7 @@
 //! - [`eager`], [`no_context`], [`errors`]: the cases that are refused, and how.
 
 mod activation;
+mod arguments;
 mod await_;
 mod await_iterator;
 mod coroutine;

@@ -7,6 +7,7 @@ use core::ptr;
 use pyo3::ffi::{self, PyObject};
 
 use super::raw_lock::{Acquired, RawLock};
+use crate::arguments;
 use crate::errors::raise;
 use crate::tables::{Table, method, slot};
 
@@ -29,38 +30,14 @@ pub unsafe fn parse_acquire(
 ) -> Option<Option<Option<f64>>> {
     // SAFETY: called with the arguments of a vectorcall.
     unsafe {
-        let mut values: [*mut PyObject; 2] = [ptr::null_mut(); 2];
-        if nargs > 2 {
-            raise(ffi::PyExc_TypeError, c"acquire() takes at most 2 arguments");
+        let given = arguments::by_name(args, nargs, names, [c"blocking", c"timeout"]);
+        let Some(values) = given else {
+            raise(
+                ffi::PyExc_TypeError,
+                c"acquire() takes at most 2 arguments, blocking and timeout",
+            );
             return None;
-        }
-        for (index, value) in values.iter_mut().enumerate().take(nargs as usize) {
-            *value = *args.add(index);
-        }
-        if !names.is_null() {
-            for index in 0..ffi::PyTuple_GET_SIZE(names) {
-                let name = ffi::PyTuple_GET_ITEM(names, index);
-                let is =
-                    |text: &CStr| ffi::PyUnicode_CompareWithASCIIString(name, text.as_ptr()) == 0;
-                let place = if is(c"blocking") {
-                    0
-                } else if is(c"timeout") {
-                    1
-                } else {
-                    ffi::PyErr_Format(
-                        ffi::PyExc_TypeError,
-                        c"acquire() got an unexpected keyword argument %R".as_ptr(),
-                        name,
-                    );
-                    return None;
-                };
-                if !values[place].is_null() {
-                    raise(ffi::PyExc_TypeError, c"acquire() got an argument twice");
-                    return None;
-                }
-                values[place] = *args.offset(nargs + index);
-            }
-        }
+        };
         let blocking = if values[0].is_null() {
             true
         } else {

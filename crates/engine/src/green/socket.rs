@@ -12,6 +12,7 @@ use core::ptr;
 use pyo3::ffi::{self, PyObject};
 
 use super::nonblocking::{self, SocketObject, raise_timed_out, wait_for};
+use crate::arguments;
 use crate::errors::raise;
 use crate::reactor::here::{self, Here};
 use crate::reactor::wait::give_way;
@@ -315,40 +316,6 @@ unsafe fn flags_of(object: *mut PyObject) -> Option<c_int> {
     }
 }
 
-/// The arguments by their places, null where none was given. None where they are not
-/// what the names say.
-unsafe fn positional<const N: usize>(
-    args: *const *mut PyObject,
-    nargs: ffi::Py_ssize_t,
-    names: *mut PyObject,
-    known: [&CStr; N],
-) -> Option<[*mut PyObject; N]> {
-    // SAFETY: called with the arguments of a vectorcall.
-    unsafe {
-        let mut places = [ptr::null_mut(); N];
-        for (index, place) in places.iter_mut().take(nargs as usize).enumerate() {
-            *place = *args.add(index);
-        }
-        if nargs as usize > N {
-            return None;
-        }
-        if names.is_null() {
-            return Some(places);
-        }
-        for index in 0..ffi::PyTuple_GET_SIZE(names) {
-            let name = ffi::PyTuple_GET_ITEM(names, index);
-            let place = known.iter().position(|known| {
-                ffi::PyUnicode_CompareWithASCIIString(name, known.as_ptr()) == 0
-            })?;
-            if !places[place].is_null() {
-                return None;
-            }
-            places[place] = *args.offset(nargs + index);
-        }
-        Some(places)
-    }
-}
-
 unsafe extern "C" fn recv(
     this: *mut PyObject,
     args: *mut *mut PyObject,
@@ -399,7 +366,7 @@ unsafe extern "C" fn recv_into(
 ) -> *mut PyObject {
     // SAFETY: as above.
     unsafe {
-        let given = positional(args, nargs, names, [c"buffer", c"nbytes", c"flags"]);
+        let given = arguments::by_name(args, nargs, names, [c"buffer", c"nbytes", c"flags"]);
         let Some([buffer, wanted, flags]) = given.filter(|given| !given[0].is_null()) else {
             return original(RECV_INTO, this, args, nargs, names);
         };

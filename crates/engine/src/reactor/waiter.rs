@@ -19,6 +19,7 @@ use pyo3::ffi::{self, PyObject};
 
 use super::timers::Key;
 use super::{Kind, Reactor};
+use crate::arguments;
 use crate::errors::raise;
 use crate::tables::{self, Table, attribute, method, slot};
 
@@ -168,31 +169,6 @@ impl Waiter {
     }
 }
 
-/// The arguments of a call, of which one may be named `name`.
-unsafe fn optional(
-    args: *const *mut PyObject,
-    nargs: ffi::Py_ssize_t,
-    names: *mut PyObject,
-    position: ffi::Py_ssize_t,
-    name: &CStr,
-) -> *mut PyObject {
-    // SAFETY: called with the arguments of a vectorcall.
-    unsafe {
-        if nargs > position {
-            return *args.offset(position);
-        }
-        if !names.is_null() {
-            for index in 0..ffi::PyTuple_GET_SIZE(names) {
-                let key = ffi::PyTuple_GET_ITEM(names, index);
-                if ffi::PyUnicode_CompareWithASCIIString(key, name.as_ptr()) == 0 {
-                    return *args.offset(nargs + index);
-                }
-            }
-        }
-        ptr::null_mut()
-    }
-}
-
 unsafe extern "C" fn add_done_callback(
     this: *mut PyObject,
     args: *const *mut PyObject,
@@ -202,8 +178,14 @@ unsafe extern "C" fn add_done_callback(
     // SAFETY: called by CPython with the GIL held and live objects.
     unsafe {
         let this: *mut Waiter = this.cast();
-        let context = optional(args, nargs, names, 1, c"context");
-        if nargs < 1 || !(*this).callback.is_null() {
+        let given = arguments::by_name(args, nargs, names, [c"fn", c"context"]);
+        let Some([callback, context]) = given.filter(|given| !given[0].is_null()) else {
+            return raise(
+                ffi::PyExc_TypeError,
+                c"add_done_callback() takes a function and a context",
+            );
+        };
+        if !(*this).callback.is_null() {
             return raise(
                 ffi::PyExc_RuntimeError,
                 c"a wait of verdigris has one callback: that of the task it suspends",
@@ -217,7 +199,7 @@ unsafe extern "C" fn add_done_callback(
         if (*this).context.is_null() {
             return ptr::null_mut();
         }
-        (*this).callback = ffi::Py_NewRef(*args);
+        (*this).callback = ffi::Py_NewRef(callback);
         if (*this).reason != Reason::Pending {
             Reactor::make_ready((*this).reactor, this);
         }
@@ -255,12 +237,12 @@ unsafe extern "C" fn cancel(
     // SAFETY: as above.
     unsafe {
         let this: *mut Waiter = this.cast();
+        let Some([message]) = arguments::by_name(args, nargs, names, [c"msg"]) else {
+            return raise(ffi::PyExc_TypeError, c"cancel() takes a message");
+        };
         let cancelled = Waiter::cancelled(this);
-        if cancelled {
-            let message = optional(args, nargs, names, 0, c"msg");
-            if !message.is_null() && message != ffi::Py_None() {
-                (*this).cancel_message = ffi::Py_NewRef(message);
-            }
+        if cancelled && !message.is_null() && message != ffi::Py_None() {
+            (*this).cancel_message = ffi::Py_NewRef(message);
         }
         ffi::PyBool_FromLong(cancelled.into())
     }
