@@ -39,6 +39,7 @@ def threads():
         thread.start()
 
 def fork():
+    threading.current_thread()  # a dummy thread, as logging makes one
     sys.stdout.flush()
     child = os.fork()
     if not child:
@@ -75,6 +76,12 @@ CHILDREN = {
         assert not thread.is_alive()
         with ThreadPoolExecutor() as pool:
             assert list(pool.map(abs, [1, -2])) == [1, 2]
+    """,
+    "the end of threading": """
+        thread = threading.Thread(target=time.sleep, args=(0.01,))
+        thread.start()
+        threading._shutdown()  # as the children of multiprocessing do
+        assert not thread.is_alive()
     """,
     "locks and queues": """
         assert not lock.acquire(timeout=0.01)  # whose holder is not here
@@ -197,3 +204,36 @@ def test_multiprocessing(loop: Any, python: Any, tmp_path: Any, method: str) -> 
     )  # fmt: skip
     assert done.stdout == "ended\n"
     assert done.stderr == ""
+
+
+LOCK_WITH_WAITERS = """
+import os, sys, threading, time, warnings
+from verdigris.green import _wait
+
+warnings.simplefilter("ignore", DeprecationWarning)  # of fork, where threads run
+lock = _wait.Lock()
+lock.acquire()
+for _ in range(5):
+    threading.Thread(target=lock.acquire, daemon=True).start()
+time.sleep(0.1)
+child = os.fork()
+if not child:
+    # Their stacks take the place of those that are gone.
+    others = [threading.Thread(target=time.sleep, args=(0.05,)) for _ in range(8)]
+    for thread in others:
+        thread.start()
+    for thread in others:
+        thread.join()
+    lock.release()
+    os._exit(0 if lock.acquire(timeout=10) else 1)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+os._exit(0)
+"""
+
+
+@pytest.mark.xfail(
+    strict=True, reason="the engine's Lock keeps its queue of threads that are not in the child"
+)
+def test_a_lock_that_threads_of_the_parent_wait_for(python: Any) -> None:
+    """`SimpleQueue`, and so the executor's queue of work, stands on such locks."""
+    assert python(LOCK_WITH_WAITERS).stdout == "0\n"

@@ -24,11 +24,15 @@ lock, rlock, condition, event = (
 )
 queues = queue.Queue(), queue.SimpleQueue()
 
+# At the interpreter's end, 3.15 refuses to wait for a lock (PythonFinalizationError).
+waits_at_the_end = sys.version_info < (3, 15)
+
 def use(where):
+    waits = waits_at_the_end or not sys.is_finalizing()
     with lock, rlock, condition:
         condition.notify_all()
-        assert not condition.wait(0.001)
-    assert not event.wait(0.001)
+        assert not waits or not condition.wait(0.001)
+    assert not waits or not event.wait(0.001)
     for each in queues:
         each.put(where)
         assert each.get() == where

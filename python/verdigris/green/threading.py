@@ -379,6 +379,17 @@ class _GreenFunction(_DummyThread):  # type: ignore[misc]
 
         _functions[ident] = _weakref.ref(owner, gone)
 
+    def _reset_internal_locks(self, is_alive: bool) -> None:
+        """Of 3.11 and 3.12, in the child of a fork. `is_alive` is for the one that forked."""
+        super()._reset_internal_locks(is_alive)
+        if is_alive:
+            # It is the main thread now. `_shutdown`, which `multiprocessing` calls in its
+            # children, asserts that such a one has this lock. Later versions change the class too.
+            self.__class__ = _stdlib._MainThread
+            self._name, self._daemonic = "MainThread", False
+            self._tstate_lock = _green._stdlib.allocate_lock()
+            self._tstate_lock.acquire()
+
 
 def _after_fork_here() -> None:
     # The stdlib's `_after_fork`, which has run by now, makes these anew.
