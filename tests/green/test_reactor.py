@@ -661,3 +661,24 @@ def test_a_function_that_never_has_to_wait_gives_way(loop: Loop) -> None:
             return beats
 
         assert loop.run(main) >= 5
+
+
+def test_a_function_that_is_unwound_without_its_loop_is_not_green() -> None:
+    seen: list[bool] = []
+
+    def waits() -> None:
+        try:
+            _wait.sleep(0.001)
+            _wait.sleep(1000)
+        finally:
+            seen.append(_wait.is_green())
+            _wait.sleep(0.001)
+
+    loop = asyncio.new_event_loop()
+    task = loop.create_task(async_def(waits))
+    loop.run_until_complete(asyncio.sleep(0.02))
+    loop.set_exception_handler(lambda *_: None)  # "Task was destroyed but it is pending!"
+    loop.close()
+    del task, loop
+    gc.collect()
+    assert seen == [False]

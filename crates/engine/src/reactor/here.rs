@@ -45,7 +45,7 @@ pub struct Here {
 /// Where the caller can wait, if it can. No exception is left set.
 ///
 /// Which loop runs is asked once a step, if that: up to 3.11 asyncio makes a system call
-/// to answer. After a wait of ours the step was made by the same loop.
+/// to answer. After a wait of ours that is over the step was made by the same loop.
 ///
 /// # Safety
 ///

@@ -119,7 +119,11 @@ impl Wait {
             } else {
                 self.as_trap()
             };
-            (*self.here.stack).remember_reactor(self.here.reactor);
+            // What is thrown in may come from elsewhere: the loop is gone, and the function
+            // is unwound.
+            if done {
+                (*self.here.stack).remember_reactor(self.here.reactor);
+            }
             done.then(|| (*self.waiter).reason)
         }
     }
