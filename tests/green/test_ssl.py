@@ -427,7 +427,7 @@ def received(tls: Any) -> Any:
 def test_a_peer_that_goes_without_a_word(
     loop: Any, certificates: Certificates, suppress: bool
 ) -> None:
-    """As with the stdlib, whose answer is its OpenSSL's: some take it for a plain end, and 3.6 sends
+    """As with the stdlib, whose answer is its OpenSSL's: some take it for an end, and 3.6 sends
     an alert then, which may break the pipe."""
     with connected(certificates) as (a, b):
         a.suppress_ragged_eofs = suppress
