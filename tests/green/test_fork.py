@@ -218,14 +218,12 @@ for _ in range(5):
 time.sleep(0.1)
 child = os.fork()
 if not child:
-    # Their stacks take the place of those that are gone.
-    others = [threading.Thread(target=time.sleep, args=(0.05,)) for _ in range(8)]
-    for thread in others:
-        thread.start()
-    for thread in others:
-        thread.join()
-    lock.release()
-    os._exit(0 if lock.acquire(timeout=10) else 1)
+    waits = threading.Thread(target=lock.acquire, daemon=True)
+    waits.start()
+    time.sleep(0.1)
+    lock.release()  # for this thread, and not for one that is not here
+    waits.join(10)
+    os._exit(waits.is_alive())
 print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
 os._exit(0)
 """
