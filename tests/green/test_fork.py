@@ -229,9 +229,6 @@ os._exit(0)
 """
 
 
-@pytest.mark.xfail(
-    strict=True, reason="the engine's Lock keeps its queue of threads that are not in the child"
-)
 def test_a_lock_that_threads_of_the_parent_wait_for(python: Any) -> None:
     """`SimpleQueue`, and so the executor's queue of work, stands on such locks."""
     assert python(LOCK_WITH_WAITERS).stdout == "0\n"

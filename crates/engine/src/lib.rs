@@ -67,6 +67,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
         module.add("Lock", class)?;
         let class = Bound::from_owned_ptr_or_err(py, green::rlock::make_type())?;
         module.add("RLock", class)?;
+        reactor::count_forks();
         if !green::sleep::init() {
             return Err(PyErr::fetch(py));
         }
@@ -87,7 +88,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 29]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 28]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
@@ -110,7 +111,6 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 29]> = Table([
     ),
     method(c"reactor", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::new }, ffi::METH_FASTCALL, c"reactor(backend, key, is_trio, clock, /)\n--\n\nMake the Reactor of the event loop that runs in this thread."),
     method(c"_register_reactor_finder", ffi::PyMethodDefPointer { PyCFunction: reactor::here::register_finder }, ffi::METH_O, c"_register_reactor_finder(finder, /)\n--\n\nSet what finds or makes the Reactor of the loop that runs, or returns None."),
-    method(c"_after_fork", ffi::PyMethodDefPointer { PyCFunction: reactor::after_fork }, ffi::METH_NOARGS, c"_after_fork()\n--\n\nIn a fork's child: let go of all reactors."),
     method(c"forget_fd", ffi::PyMethodDefPointer { PyCFunction: reactor::forget_fd }, ffi::METH_O, c"forget_fd(fd, /)\n--\n\nTo be called before a descriptor is closed: its waiters wake, and find it closed."),
     method(c"is_green", ffi::PyMethodDefPointer { PyCFunction: reactor::here::is_green }, ffi::METH_NOARGS, c"is_green()\n--\n\nReturn whether a wait here suspends a function, and not the thread."),
     method(c"starts_green_threads", ffi::PyMethodDefPointer { PyCFunction: reactor::here::starts_green_threads }, ffi::METH_NOARGS, c"starts_green_threads()\n--\n\nReturn whether a thread that is started here shall be a green one."),

@@ -65,7 +65,6 @@ def _after_fork() -> None:
     it. It may run loops of its own. asyncio knows by the process that its loop does not run here;
     Trio does not, and is told. Signals of the child are none of the parent's loop.
     """
-    _engine._after_fork()
     if _engine.current() is None:
         return
     with contextlib.suppress(RuntimeError):  # it runs a loop of its own already

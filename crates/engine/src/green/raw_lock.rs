@@ -14,7 +14,7 @@ use super::gil::{Sleeper, Slept};
 use crate::errors::raise;
 use crate::reactor::here;
 use crate::reactor::wait::{Wait, deadline_after};
-use crate::reactor::{Reason, Waiter, monotonic};
+use crate::reactor::{Reason, Waiter, forks, monotonic};
 
 /// Who waits for a lock.
 #[derive(Clone, Copy, PartialEq)]
@@ -35,6 +35,8 @@ pub struct RawLock {
     locked: bool,
     /// Empty and without memory until somebody has to wait.
     queue: VecDeque<Queued>,
+    /// In which process those in the queue wait (`reactor::forks`).
+    forks: u32,
 }
 
 /// How an attempt to take a lock ended.
@@ -187,7 +189,18 @@ impl RawLock {
         }
     }
 
+    /// In a fork's child those who waited in the parent are gone, with their stacks.
+    #[inline]
+    fn forget_the_parents(&mut self) {
+        let forks = forks();
+        if self.forks != forks {
+            self.forks = forks;
+            self.queue.clear();
+        }
+    }
+
     fn enqueue(&mut self, who: Queued, in_front: bool) {
+        self.forget_the_parents();
         if in_front {
             self.queue.push_front(who);
         } else {
@@ -196,6 +209,7 @@ impl RawLock {
     }
 
     fn dequeue(&mut self, who: Queued) {
+        self.forget_the_parents();
         self.queue.retain(|queued| *queued != who);
     }
 
@@ -220,6 +234,7 @@ impl RawLock {
         // SAFETY: as above. Whoever is in the queue is alive: it waits. One that is not
         // to be woken any more is just about to take itself out.
         unsafe {
+            (*this).forget_the_parents();
             while !(*this).locked {
                 match (*this).queue.pop_front() {
                     None => return,

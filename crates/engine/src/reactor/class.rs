@@ -11,7 +11,7 @@ use pyo3::ffi::{self, PyObject};
 
 use super::descriptors::Descriptors;
 use super::timers::{Time, Timers};
-use super::{FORKS, Kind, Open, Reactor, State, all, here, raise_os_error};
+use super::{Kind, Open, Reactor, State, all, forks, here, raise_os_error};
 use crate::errors::raise;
 use crate::tables::{self, Table, method, slot};
 
@@ -55,7 +55,7 @@ pub unsafe extern "C" fn new(
             ffi::Py_NewRef(clock)
         };
         (*this).thread = ffi::PyThread_get_thread_ident() as c_ulong;
-        (*this).forks = FORKS;
+        (*this).forks = forks();
         (&raw mut (*this).closed).write(Cell::new(false));
         (&raw mut (*this).turning).write(Cell::new(false));
         (&raw mut (*this).asked).write(Cell::new(false));

@@ -36,6 +36,7 @@ use core::ptr;
 use std::collections::VecDeque;
 use std::io;
 use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use pyo3::ffi::{self, PyObject};
@@ -111,7 +112,28 @@ fn all() -> MutexGuard<'static, Vec<Open>> {
 }
 
 /// How often this process is a fork's child, counted from its start.
-static mut FORKS: u32 = 0;
+static FORKS: AtomicU32 = AtomicU32::new(0);
+
+/// The same. Whoever waited in the parent does not wait in the child, and its stack may
+/// be gone.
+#[inline]
+pub fn forks() -> u32 {
+    FORKS.load(Ordering::Relaxed)
+}
+
+/// Has the C library count forks: before any Python code runs in the child.
+///
+/// # Safety
+///
+/// Called once, when the module is made.
+pub unsafe fn count_forks() {
+    // SAFETY: the function only counts, which is all that may be done there.
+    unsafe { libc::pthread_atfork(None, None, Some(count_fork)) };
+}
+
+unsafe extern "C" fn count_fork() {
+    FORKS.fetch_add(1, Ordering::Relaxed);
+}
 
 /// Calls `f` with each reactor that is open.
 ///
@@ -167,16 +189,6 @@ pub unsafe fn forget(fd: RawFd) {
     }
 }
 
-/// `_after_fork()`: in the child no reactor of the parent may touch the epoll
-/// instance, which both share, and no loop of the parent runs.
-pub unsafe extern "C" fn after_fork(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
-    // SAFETY: called by CPython with the GIL held.
-    unsafe {
-        FORKS += 1;
-        ffi::Py_NewRef(ffi::Py_None())
-    }
-}
-
 /// `asyncio.CancelledError`: a new reference, or null with an exception set.
 unsafe fn cancelled_error() -> *mut PyObject {
     // SAFETY: the GIL is held. The module is loaded: its task has called.
@@ -195,8 +207,7 @@ impl Reactor {
     /// Whether it can be waited with: not closed, and of this process.
     #[inline]
     pub fn is_open(&self) -> bool {
-        // SAFETY: a plain number, changed under the GIL.
-        !self.closed.get() && self.forks == unsafe { FORKS }
+        !self.closed.get() && self.forks == forks()
     }
 
     /// Whether it is the one of the loop or run that `key` is.
