@@ -19,42 +19,54 @@ from verdigris.green import _wait
 
 _poll = select.poll
 _monotonic = time.monotonic
+# Looked up at each query.
+_is_green, _wait_fd = _wait.is_green, _wait.fd
+_OK, _READ, _WRITE = extensions.POLL_OK, extensions.POLL_READ, extensions.POLL_WRITE
 
 
 def wait_for(connection: Any) -> None:
     """The wait callback: polls the connection until it is ready."""
-    deadline = None
-    opening = connection.status == extensions.STATUS_SETUP
-    if opening:
+    if connection.status == extensions.STATUS_SETUP:
         timeout = _connect_timeout(connection)
-        deadline = None if timeout is None else _monotonic() + timeout
+        _poll_until_ready(connection, None if timeout is None else _monotonic() + timeout)
+        return
     try:
-        while True:
-            state = connection.poll()
-            if state == extensions.POLL_OK:
-                return
-            if state not in (extensions.POLL_READ, extensions.POLL_WRITE):
-                raise OperationalError(f"poll() of the connection gave {state!r}")
-            events = _wait.READ if state == extensions.POLL_READ else _wait.WRITE
-            left = None if deadline is None else deadline - _monotonic()
-            if left is not None and left <= 0:
-                raise OperationalError("connection to the server failed: timeout expired")
-            # While it opens, libpq goes from one descriptor to another.
-            _wait_for_descriptor(connection.fileno(), events, left)
+        _poll_until_ready(connection, None)
     except BaseException as error:
         # An error of psycopg2's means that the server is gone.
-        if not opening and not isinstance(error, Error):
+        if not isinstance(error, Error):
             _cancel(connection)
         raise
 
 
-def _wait_for_descriptor(fileno: int, events: int, timeout: float | None) -> None:
-    if _wait.is_green():
-        _wait.fd(fileno, events, timeout)
-        return
-    poll = _poll()
-    poll.register(fileno, select.POLLIN if events == _wait.READ else select.POLLOUT)
-    poll.poll(None if timeout is None else timeout * 1000)
+def _poll_until_ready(connection: Any, deadline: float | None) -> None:
+    poll = connection.poll
+    while True:
+        state = poll()
+        if state == _OK:
+            return
+        if state == _READ:
+            events = 1  # _wait.READ
+        elif state == _WRITE:
+            events = 2
+        else:
+            raise OperationalError(f"poll() of the connection gave {state!r}")
+        left = None
+        if deadline is not None:
+            left = deadline - _monotonic()
+            if left <= 0:
+                raise OperationalError("connection to the server failed: timeout expired")
+        # While it opens, libpq goes from one descriptor to another.
+        if _is_green():
+            _wait_fd(connection.fileno(), events, left)
+        else:
+            _block(connection.fileno(), events, left)
+
+
+def _block(fileno: int, events: int, timeout: float | None) -> None:
+    poller = _poll()
+    poller.register(fileno, select.POLLIN if events == _wait.READ else select.POLLOUT)
+    poller.poll(None if timeout is None else timeout * 1000)
 
 
 def _connect_timeout(connection: Any) -> float | None:
