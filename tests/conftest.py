@@ -393,6 +393,17 @@ def unfindable_greenlet(tmp_path_factory: pytest.TempPathFactory) -> dict[str, s
 # --- what no test may leave behind -------------------------------------------
 
 
+@pytest.fixture(autouse=True, scope="module")
+def what_is_there_is_not_searched_again() -> None:
+    """Collections after each test look only at what the tests of this module have made.
+
+    All else, every module and every test that pytest holds, would take most of the time.
+    """
+    gc.unfreeze()
+    gc.collect()
+    gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def every_stack_comes_back() -> Iterator[None]:
     """A stack still in use after its test was lost; a leaked one was given up.
