@@ -71,12 +71,17 @@ async def main(peer: peers.Peer, row: Row, work: Work, count: int, workers: int)
         )
         for place, connection in enumerate(opened)
     ]
-    start = perf_counter()
+    start, cpu_start = perf_counter(), process_time()
     await peer.gather(jobs)
-    seconds = perf_counter() - start
+    seconds, cpu_seconds = perf_counter() - start, process_time() - cpu_start
     overlap.check(workers)
     peak = memory.peak()
-    return {"seconds": seconds, "peak_bytes": peak, "more_peak_bytes": peak - before}
+    return {
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "peak_bytes": peak,
+        "more_peak_bytes": peak - before,
+    }
 
 
 if __name__ == "__main__":
@@ -88,7 +93,7 @@ if __name__ == "__main__":
     import os
     from collections.abc import Callable
     from functools import partial
-    from time import perf_counter
+    from time import perf_counter, process_time
     from typing import Any
 
     import memory

@@ -18,6 +18,7 @@ FORMATS: dict[str, tuple[str, Format]] = {
     "seconds": ("time", lambda seconds: f"{seconds:.2f} s"),
     "x_threads": ("x threads", lambda ratio: f"{ratio:.2f} x"),
     "x_gevent": ("x gevent", lambda ratio: f"{ratio:.2f} x"),
+    "cpu_each": ("client's CPU", lambda ns: f"{ns / 1000:,.1f} us"),
     "ns": ("median", lambda ns: f"{ns:,.0f} ns"),
     "ratio": ("to baseline", lambda ratio: f"{ratio:.2f} x"),
     "bytes_each": ("RSS each", lambda size: f"{size / 1024:.2f} KiB"),

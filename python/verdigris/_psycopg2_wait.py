@@ -15,13 +15,11 @@ from typing import Any
 
 from psycopg2 import Error, OperationalError, extensions
 
+from verdigris._engine import poll_until_ready
 from verdigris.green import _wait
 
 _poll = select.poll
 _monotonic = time.monotonic
-# Looked up at each query.
-_is_green, _wait_fd = _wait.is_green, _wait.fd
-_OK, _READ, _WRITE = extensions.POLL_OK, extensions.POLL_READ, extensions.POLL_WRITE
 
 
 def wait_for(connection: Any) -> None:
@@ -31,7 +29,9 @@ def wait_for(connection: Any) -> None:
         _poll_until_ready(connection, None if timeout is None else _monotonic() + timeout)
         return
     try:
-        _poll_until_ready(connection, None)
+        state = poll_until_ready(connection)
+        if state is not None:
+            _poll_until_ready(connection, None, state)
     except BaseException as error:
         # An error of psycopg2's means that the server is gone.
         if not isinstance(error, Error):
@@ -39,26 +39,28 @@ def wait_for(connection: Any) -> None:
         raise
 
 
-def _poll_until_ready(connection: Any, deadline: float | None) -> None:
-    poll = connection.poll
+def _poll_until_ready(connection: Any, deadline: float | None, state: int | None = None) -> None:
+    """The same for threads too, and with a deadline. `state` is what poll() has said already."""
     while True:
-        state = poll()
-        if state == _OK:
+        if state is None:
+            state = connection.poll()
+        if state == extensions.POLL_OK:
             return
-        if state == _READ:
-            events = 1  # _wait.READ
-        elif state == _WRITE:
-            events = 2
+        if state == extensions.POLL_READ:
+            events = _wait.READ
+        elif state == extensions.POLL_WRITE:
+            events = _wait.WRITE
         else:
             raise OperationalError(f"poll() of the connection gave {state!r}")
+        state = None
         left = None
         if deadline is not None:
             left = deadline - _monotonic()
             if left <= 0:
                 raise OperationalError("connection to the server failed: timeout expired")
         # While it opens, libpq goes from one descriptor to another.
-        if _is_green():
-            _wait_fd(connection.fileno(), events, left)
+        if _wait.is_green():
+            _wait.fd(connection.fileno(), events, left)
         else:
             _block(connection.fileno(), events, left)
 

@@ -68,7 +68,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
         let class = Bound::from_owned_ptr_or_err(py, green::rlock::make_type())?;
         module.add("RLock", class)?;
         reactor::count_forks();
-        if !green::sleep::init() {
+        if !(green::sleep::init() && green::polled::init() && green::in_turn::make_type()) {
             return Err(PyErr::fetch(py));
         }
         let methods = Bound::from_owned_ptr_or_err(py, green::socket::make_methods())?;
@@ -88,7 +88,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 28]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 30]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
@@ -121,6 +121,8 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 28]> = Table([
     method(c"wait_fd", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fd }, ffi::METH_FASTCALL, c"wait_fd(fd, events, timeout=None, /)\n--\n\nWait until a descriptor is ready. Return its events, or 0 when the time is over."),
     method(c"wait_fds", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fds }, ffi::METH_FASTCALL, c"wait_fds(pairs, timeout=None, /)\n--\n\nWait until one of several descriptors is ready. Return False when the time is over."),
     method(c"retry", ffi::PyMethodDefPointer { PyCFunctionFast: green::retry }, ffi::METH_FASTCALL, c"retry(socket, events, function, /, *args)\n--\n\nCall a function of a socket until it need not wait."),
+    method(c"poll_until_ready", ffi::PyMethodDefPointer { PyCFunction: green::polled::poll_until_ready }, ffi::METH_O, c"poll_until_ready(connection, /)\n--\n\nCall the connection's poll() until that is 0, and wait in between for its fileno():\nto read after 1, to write after 2. Return None, or the answer that says otherwise or\nthat can't be waited for here."),
+    method(c"in_turn", ffi::PyMethodDefPointer { PyCFunctionFast: green::in_turn::in_turn }, ffi::METH_FASTCALL, c"in_turn(method, member, /)\n--\n\nReturn a method that holds a lock of its object while it calls another. The lock is\nkept in a member of the object's class, made with __slots__."),
     method(c"sleep", ffi::PyMethodDefPointer { PyCFunction: green::sleep::sleep }, ffi::METH_O, c"sleep(seconds, /)\n--\n\nWhat time.sleep does; in a green function the function sleeps, not the thread."),
     method(c"_check_interpreter", ffi::PyMethodDefPointer { PyCFunction: check_interpreter }, ffi::METH_NOARGS, c"_check_interpreter()\n--\n\nRaise ImportError in a sub-interpreter."),
     ffi::PyMethodDef::zeroed(),

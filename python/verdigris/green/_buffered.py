@@ -9,98 +9,49 @@ that: the second one waits, as a thread would.
 from __future__ import annotations
 
 import contextlib
-import functools
 import io
-from collections.abc import Callable
 from typing import Any
 
-from verdigris.green import _wait
-
-
-def _in_turn(method: Callable[..., Any], *default: Any) -> Any:
-    """A method with one argument, and perhaps a default for it.
-
-    `*args` would take twice as long, and files are read line by line.
-    """
-
-    def alone(self: Any, argument: Any, /) -> Any:
-        with self._turn:
-            return method(self, argument)
-
-    alone.__defaults__ = default
-    return functools.wraps(method)(alone)
-
-
-def _alone(method: Callable[..., Any]) -> Any:
-    """A method without arguments."""
-
-    @functools.wraps(method)
-    def alone(self: Any) -> Any:
-        with self._turn:
-            return method(self)
-
-    return alone
+from verdigris._engine import in_turn
 
 
 class Reader(io.BufferedReader):
     """`io.BufferedReader`."""
 
-    def __init__(self, raw: Any, buffer_size: int = io.DEFAULT_BUFFER_SIZE) -> None:
-        self._turn = _wait.RLock()
-        super().__init__(raw, buffer_size)
-
-    read = _in_turn(io.BufferedReader.read, -1)
-    read1 = _in_turn(io.BufferedReader.read1, -1)
-    readinto = _in_turn(io.BufferedReader.readinto)
-    readinto1 = _in_turn(io.BufferedReader.readinto1)
-    readline = _in_turn(io.BufferedReader.readline, -1)
-    peek = _in_turn(io.BufferedReader.peek, 0)
-    close = _alone(io.BufferedReader.close)
+    __slots__ = ("_turn",)
 
 
 class Writer(io.BufferedWriter):
     """`io.BufferedWriter`."""
 
-    def __init__(self, raw: Any, buffer_size: int = io.DEFAULT_BUFFER_SIZE) -> None:
-        self._turn = _wait.RLock()
-        super().__init__(raw, buffer_size)
-
-    write = _in_turn(io.BufferedWriter.write)
-    flush = _alone(io.BufferedWriter.flush)
-    close = _alone(io.BufferedWriter.close)
+    __slots__ = ("_turn",)
 
 
 class Pair(io.BufferedRWPair):
     """`io.BufferedRWPair`: one function reads and another writes at the same time."""
 
-    def __init__(self, reader: Any, writer: Any, size: int = io.DEFAULT_BUFFER_SIZE) -> None:
-        self._turn, self._turn_to_write = _wait.RLock(), _wait.RLock()
-        super().__init__(reader, writer, size)
-
-    read = _in_turn(io.BufferedRWPair.read, -1)
-    read1 = _in_turn(io.BufferedRWPair.read1, -1)
-    readinto = _in_turn(io.BufferedRWPair.readinto)
-    readinto1 = _in_turn(io.BufferedRWPair.readinto1)
-    peek = _in_turn(io.BufferedRWPair.peek, 0)
-    # The stdlib's calls these two. It takes its turn once more for each.
-    readline = _in_turn(io.BufferedRWPair.readline, -1)
-
-    def write(self, data: Any, /) -> int:
-        with self._turn_to_write:
-            return super().write(data)
-
-    def flush(self) -> None:
-        with self._turn_to_write:
-            super().flush()
+    __slots__ = ("_turn", "_turn_to_write")
 
     def close(self) -> None:
         if not self.closed:
             # The peer may wait for it before it sends what the one who reads waits for.
             with contextlib.suppress(OSError):  # which the second attempt, below, raises
                 self.flush()
-        with self._turn_to_write, self._turn:
-            super().close()
+        _close_pair(self)
 
+
+def _take_turns(kind: Any, member: Any, names: str) -> None:
+    for name in names.split():
+        setattr(kind, name, in_turn(getattr(kind.__base__, name), member))
+
+
+_take_turns(Reader, Reader._turn, "read read1 readinto readinto1 readline peek close")  # type: ignore[attr-defined]
+_take_turns(Writer, Writer._turn, "write flush close")  # type: ignore[attr-defined]
+# The stdlib's readline calls read and peek. It takes its turn once more for each.
+_take_turns(Pair, Pair._turn, "read read1 readinto readinto1 readline peek")  # type: ignore[attr-defined]
+_take_turns(Pair, Pair._turn_to_write, "write flush")  # type: ignore[attr-defined]
+_close_pair: Any = in_turn(io.BufferedRWPair.close, Pair._turn)  # type: ignore[attr-defined]
+_close_pair = in_turn(_close_pair, Pair._turn_to_write)  # type: ignore[attr-defined]
 
 #: By what they are in the stdlib.
 GREEN: dict[type, Any] = {

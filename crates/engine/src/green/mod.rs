@@ -2,8 +2,10 @@
 //! wait with the reactor in a green function, and are the stdlib's anywhere else.
 
 mod gil;
+pub mod in_turn;
 pub mod lock;
 mod nonblocking;
+pub mod polled;
 mod raw_lock;
 pub mod rlock;
 pub mod sleep;

@@ -12,6 +12,8 @@ use crate::errors::{self, raise};
 use crate::reactor::here;
 use crate::tables::{Table, method, slot};
 
+static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
+
 #[repr(C)]
 struct RLock {
     ob_base: PyObject,
@@ -35,10 +37,22 @@ unsafe extern "C" fn acquire(
         let Some(waits) = parse_acquire(args, nargs, names) else {
             return ptr::null_mut();
         };
+        match take_within(lock, waits) {
+            Acquired::Yes => ffi::PyBool_FromLong(1),
+            Acquired::TimedOut => ffi::PyBool_FromLong(0),
+            Acquired::Failed => ptr::null_mut(),
+        }
+    }
+}
+
+/// Takes the lock, or takes it once more: `waits` is what [`parse_acquire`] gives.
+unsafe fn take_within(lock: *mut RLock, waits: Option<Option<f64>>) -> Acquired {
+    // SAFETY: the GIL is held, and the caller holds the lock's object.
+    unsafe {
         let me = here::ident();
         if (*lock).count > 0 && (*lock).owner == me {
             (*lock).count += 1;
-            return ffi::PyBool_FromLong(1);
+            return Acquired::Yes;
         }
         let raw = &raw mut (*lock).raw;
         let acquired = match waits {
@@ -46,16 +60,67 @@ unsafe extern "C" fn acquire(
             None => Acquired::TimedOut,
             Some(timeout) => RawLock::acquire(raw, timeout),
         };
-        match acquired {
-            Acquired::Yes => {
-                (*lock).owner = me;
-                (*lock).count = 1;
-                ffi::PyBool_FromLong(1)
-            }
-            Acquired::TimedOut => ffi::PyBool_FromLong(0),
-            Acquired::Failed => ptr::null_mut(),
+        if matches!(acquired, Acquired::Yes) {
+            (*lock).owner = me;
+            (*lock).count = 1;
         }
+        acquired
     }
+}
+
+/// Takes a lock, as `with` does. False with an exception set.
+///
+/// # Safety
+///
+/// The GIL is held; the caller holds `lock`, for which [`check_exact`] is true.
+#[inline]
+pub unsafe fn take(lock: *mut PyObject) -> bool {
+    // SAFETY: by contract.
+    unsafe { matches!(take_within(lock.cast(), Some(None)), Acquired::Yes) }
+}
+
+/// Gives it back once. False with an exception set, when it is not the caller's.
+///
+/// # Safety
+///
+/// As of [`take`].
+#[inline]
+pub unsafe fn give_back(lock: *mut PyObject) -> bool {
+    // SAFETY: by contract.
+    unsafe {
+        let lock: *mut RLock = lock.cast();
+        if !is_mine(lock) {
+            raise(ffi::PyExc_RuntimeError, c"cannot release un-acquired lock");
+            return false;
+        }
+        (*lock).count -= 1;
+        if (*lock).count == 0 {
+            (*lock).owner = 0;
+            RawLock::release(&raw mut (*lock).raw);
+        }
+        true
+    }
+}
+
+/// A new lock, or null with an exception set.
+///
+/// # Safety
+///
+/// The GIL is held, and the type is made.
+pub unsafe fn new() -> *mut PyObject {
+    // SAFETY: by contract.
+    unsafe { tp_new(TYPE, ptr::null_mut(), ptr::null_mut()) }
+}
+
+/// Whether `object` is a lock of this type itself.
+///
+/// # Safety
+///
+/// The GIL is held and `object` is live.
+#[inline]
+pub unsafe fn check_exact(object: *mut PyObject) -> bool {
+    // SAFETY: by contract.
+    unsafe { ptr::eq(ffi::Py_TYPE(object), TYPE) }
 }
 
 unsafe extern "C" fn enter(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
@@ -71,16 +136,11 @@ unsafe fn is_mine(lock: *mut RLock) -> bool {
 unsafe extern "C" fn release(this: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
     // SAFETY: as above.
     unsafe {
-        let lock: *mut RLock = this.cast();
-        if !is_mine(lock) {
-            return raise(ffi::PyExc_RuntimeError, c"cannot release un-acquired lock");
+        if give_back(this) {
+            ffi::Py_NewRef(ffi::Py_None())
+        } else {
+            ptr::null_mut()
         }
-        (*lock).count -= 1;
-        if (*lock).count == 0 {
-            (*lock).owner = 0;
-            RawLock::release(&raw mut (*lock).raw);
-        }
-        ffi::Py_NewRef(ffi::Py_None())
     }
 }
 
@@ -273,7 +333,8 @@ static MEMBERS: Table<[ffi::PyMemberDef; 2]> = Table([
     unsafe { core::mem::zeroed() },
 ]);
 
-/// Makes the type: a new reference, or null with an exception set.
+/// Makes the type: a new reference, or null with an exception set. Called once,
+/// when the module is made.
 ///
 /// # Safety
 ///
@@ -296,6 +357,11 @@ pub unsafe fn make_type() -> *mut PyObject {
             as c_uint,
         slots: slots.as_mut_ptr(),
     };
-    // SAFETY: the slots are those of the type and end with 0, the tables are static.
-    unsafe { ffi::PyType_FromSpec(&raw mut spec) }
+    // SAFETY: the slots are those of the type and end with 0, the tables are static, and
+    // the GIL is held, so nobody reads TYPE meanwhile.
+    unsafe {
+        let class = ffi::PyType_FromSpec(&raw mut spec);
+        TYPE = class.cast();
+        class
+    }
 }
