@@ -9,6 +9,7 @@ import os as stdlib
 import pty
 import signal
 import socket
+import subprocess
 import threading
 import tty
 from collections.abc import Callable, Iterator
@@ -23,6 +24,7 @@ from verdigris import async_def
 from verdigris.green import os, time  # type: ignore[attr-defined]
 
 Ends = tuple[int, int]
+Python = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
 def a_pipe() -> Ends:
@@ -209,8 +211,6 @@ def test_what_need_not_wait_does_not(loop: Loop, pipe: Ends, tmp_path: Path) -> 
         lambda m: m.open("/nothing/here", 0),
         lambda m: m.waitpid(1, 0),
         lambda m: m.waitpid("x", 0),
-        lambda m: m.wait(),
-        lambda m: m.wait3(0),
         lambda m: m.wait4(1, 0),
         lambda m: m.waitid(m.P_PID, 1, m.WEXITED),
         lambda m: m.waitid(m.P_ALL, 0, 0),
@@ -232,6 +232,29 @@ def test_errors_are_the_stdlibs(loop: Loop, call: Callable[[Any], object]) -> No
     assert type(got) is type(expected)
     if isinstance(expected, OSError):
         assert str(got) == str(expected)
+
+
+def test_a_wait_for_any_child_says_that_there_is_none(python: Python) -> None:
+    """In a process of its own: servers of other tests are this one's children."""
+    done = python(
+        """
+        import asyncio, os as stdlib
+        from verdigris import async_def
+        from verdigris.green import os
+
+        def errors(os):
+            for wait in (os.wait, lambda: os.wait3(0), lambda: os.waitid(os.P_ALL, 0, os.WEXITED)):
+                try:
+                    wait()
+                except ChildProcessError as error:
+                    print(error)
+
+        errors(stdlib)
+        asyncio.run(async_def(errors, os))
+        """
+    )
+    lines = done.stdout.splitlines()
+    assert lines == ["[Errno 10] No child processes"] * 6
 
 
 def test_eventfd(loop: Loop) -> None:
