@@ -24,15 +24,22 @@ lock, rlock, condition, event = (
 )
 queues = queue.Queue(), queue.SimpleQueue()
 
-# At the interpreter's end, 3.15 refuses to wait for a lock (PythonFinalizationError).
-waits_at_the_end = sys.version_info < (3, 15)
+def wait_in_vain(wait):
+    # At the interpreter's end, 3.15 refuses to wait for a lock.
+    refuses = sys.is_finalizing() and sys.version_info >= (3, 15)
+    refusal = "PythonFinalizationError" if refuses else ""
+    try:
+        assert not wait(0.001)
+    except RuntimeError as error:
+        assert type(error).__name__ == refusal
+    else:
+        assert not refusal
 
 def use(where):
-    waits = waits_at_the_end or not sys.is_finalizing()
     with lock, rlock, condition:
         condition.notify_all()
-        assert not waits or not condition.wait(0.001)
-    assert not waits or not event.wait(0.001)
+        wait_in_vain(condition.wait)
+    wait_in_vain(event.wait)
     for each in queues:
         each.put(where)
         assert each.get() == where

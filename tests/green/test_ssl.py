@@ -25,6 +25,7 @@ BEFORE, BEFORE_TOO = (stdlib_ssl.create_default_context() for _ in range(2))
 
 from certificates import HOST, Certificates, certificates  # noqa: E402
 
+from green.together import run, run_one  # noqa: E402
 from verdigris import async_def  # noqa: E402
 from verdigris.green import _twin, _wait  # noqa: E402
 from verdigris.green import socket as _twin_socket  # noqa: E402
@@ -51,29 +52,6 @@ def test_all_of_this_with_the_stdlib_patched_in_place(python: Any) -> None:
         env={"VERDIGRIS_IN_PLACE": "1"},
     )  # fmt: skip
     assert " passed" in done.stdout
-
-
-def run(loop: Any, *functions: Callable[[], Any]) -> list[Any]:
-    """Runs functions green, side by side; what they return. Each waits before the next starts."""
-
-    async def main() -> list[Any]:
-        tasks = []
-        async with loop.tasks() as start:
-            for function in functions:
-                tasks.append(start(async_def, function))
-                await loop.checkpoint()
-                await loop.checkpoint()
-        return [task.outcome for task in tasks]
-
-    outcomes = loop.run(main)
-    for outcome in outcomes:
-        if outcome.error is not None:
-            raise outcome.error
-    return [outcome.value for outcome in outcomes]
-
-
-def run_one(loop: Any, function: Callable[..., Any], *args: Any) -> Any:
-    return loop.run(async_def, function, *args)
 
 
 def version(context: Any, name: str) -> Any:

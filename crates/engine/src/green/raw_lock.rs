@@ -16,6 +16,12 @@ use crate::reactor::here;
 use crate::reactor::wait::{Wait, deadline_after};
 use crate::reactor::{Reason, Waiter, forks, monotonic};
 
+#[cfg(Py_3_15)]
+unsafe extern "C" {
+    // Not in PyO3's bindings.
+    static PyExc_PythonFinalizationError: *mut ffi::PyObject;
+}
+
 /// Who waits for a lock.
 #[derive(Clone, Copy, PartialEq)]
 enum Queued {
@@ -138,6 +144,9 @@ impl RawLock {
         // SAFETY: as above. `blocked` stays in this frame while it is in the queue: it
         // is taken out before every return, or was by whoever woke it.
         unsafe {
+            if refuses_at_the_end() {
+                return Acquired::Failed;
+            }
             let end = timeout.map(|seconds| {
                 monotonic().saturating_add(crate::reactor::to_nanoseconds(seconds.max(0.0)))
             });
@@ -257,4 +266,21 @@ impl RawLock {
     pub fn reset(&mut self) {
         *self = Self::default();
     }
+}
+
+/// From 3.15 on nobody waits for a lock when the interpreter ends: who holds it is gone.
+/// True with an exception set.
+unsafe fn refuses_at_the_end() -> bool {
+    // SAFETY: the GIL is held.
+    #[cfg(Py_3_15)]
+    unsafe {
+        if ffi::Py_IsFinalizing() != 0 {
+            raise(
+                PyExc_PythonFinalizationError,
+                c"cannot acquire lock at interpreter finalization",
+            );
+            return true;
+        }
+    }
+    false
 }

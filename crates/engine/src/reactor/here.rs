@@ -42,6 +42,22 @@ pub struct Here {
     pub reactor: *mut Reactor,
 }
 
+impl Here {
+    /// Whether the innermost code here is a function's, and not async code that one awaits.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, and the caller is here.
+    #[inline]
+    pub unsafe fn is_in_sync_code(&self) -> bool {
+        // SAFETY: by contract; records are live while the stack runs.
+        unsafe {
+            let awaits = (*self.stack).awaits;
+            awaits.is_null() || coroutine::check_exact((*awaits).awaited)
+        }
+    }
+}
+
 /// Where the caller can wait, if it can. No exception is left set.
 ///
 /// Which loop runs is asked once a step, if that: up to 3.11 asyncio makes a system call
@@ -242,10 +258,9 @@ pub unsafe extern "C" fn starts_green_threads(
     unsafe {
         let starts = find().is_some_and(|here| {
             let stack = here.stack;
-            let awaits = (*stack).awaits;
             (*(*stack).coroutine).portal.is_null()
                 && (*stack).inner_loop.is_null()
-                && (awaits.is_null() || coroutine::check_exact((*awaits).awaited))
+                && here.is_in_sync_code()
         });
         ffi::PyBool_FromLong(starts.into())
     }

@@ -1,6 +1,5 @@
 //! Waiting with the reactor, from the function's side.
 
-use core::ffi::c_int;
 use core::ptr;
 use std::os::fd::RawFd;
 
@@ -15,7 +14,7 @@ use super::{
 };
 use crate::activation::{Activation, AwaitRecord, Incoming};
 use crate::errors::{self, raise};
-use crate::{await_, coroutine, greenlet};
+use crate::{await_, greenlet};
 
 /// The end of a timeout, on the reactor's clock: none for None. The outer option is
 /// none with an exception set.
@@ -302,7 +301,7 @@ pub unsafe fn give_way(here: &Here) -> bool {
 
 #[cold]
 unsafe fn give_way_now(here: &Here, is_first: bool) -> bool {
-    // SAFETY: as above; records are live while the stack runs.
+    // SAFETY: as above.
     unsafe {
         let now = monotonic();
         let reactor = here.reactor;
@@ -310,10 +309,8 @@ unsafe fn give_way_now(here: &Here, is_first: bool) -> bool {
             (*reactor).unwaited_since.set(now);
             return true;
         }
-        let awaits = (*here.stack).awaits;
         // Async code that calls this counts on being alone.
-        let is_sync = awaits.is_null() || coroutine::check_exact((*awaits).awaited);
-        if !is_sync || now - (*reactor).unwaited_since.get() < LONGEST_STRETCH {
+        if !here.is_in_sync_code() || now - (*reactor).unwaited_since.get() < LONGEST_STRETCH {
             return true;
         }
         (*reactor).unwaited.set(0);
@@ -419,20 +416,18 @@ pub unsafe extern "C" fn wait_fds(
             let deadline = deadline_of(here.reactor, timeout)?;
             let wait = Wait::new(here)?;
             for index in 0..ffi::PySequence_Fast_GET_SIZE(pairs) {
-                let (mut fd, mut events): (c_int, c_int) = (0, 0);
                 let pair = ffi::PySequence_Fast_GET_ITEM(pairs, index);
-                if ffi::PyTuple_Check(pair) == 0 {
+                if ffi::PyTuple_Check(pair) == 0 || ffi::PyTuple_GET_SIZE(pair) != 2 {
                     raise(
                         ffi::PyExc_TypeError,
                         c"wait_fds() takes pairs of fd and events",
                     );
                     return None;
                 }
-                if ffi::PyArg_ParseTuple(pair, c"ii".as_ptr(), &raw mut fd, &raw mut events) == 0 {
-                    return None;
-                }
-                if !wait.for_fd(fd, events as u8, ptr::null_mut())? {
-                    return Some(Reason::Ready(events as u8));
+                let fd = fd_of(ffi::PyTuple_GET_ITEM(pair, 0))?;
+                let events = events_of(ffi::PyTuple_GET_ITEM(pair, 1))?;
+                if !wait.for_fd(fd, events, ptr::null_mut())? {
+                    return Some(Reason::Ready(events));
                 }
             }
             if !wait.until(deadline) {
