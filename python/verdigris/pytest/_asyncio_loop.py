@@ -30,7 +30,6 @@ class AsyncioTestLoop(TestLoop):
             self._loop.set_task_factory(self._make_task)
         self._posted = asyncio.Event()
         self._done: asyncio.Future[None] = self._loop.create_future()
-        self._main = MainCoroutine(self._serve)
         self._main.exchanged = self._uncancel
         self._task = self._loop.create_task(_await(self._main))
 

@@ -18,6 +18,7 @@ import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Any, Generic, TypeVar, cast
 
 import pytest
@@ -25,6 +26,7 @@ import pytest
 from verdigris import _inner_loop
 from verdigris._patch_in_place import is_patched
 from verdigris.loops import _reactors
+from verdigris.pytest._main_coroutine import MainCoroutine
 
 T = TypeVar("T")
 
@@ -48,6 +50,8 @@ class _Job(Generic[T]):
     def __init__(self, function: Callable[[], T], owner: object) -> None:
         self.function = function
         self.owner = owner
+        #: Whether an error is not the function's own, but came from outside while it waited.
+        self.is_from_outside: Callable[[BaseException], bool] = lambda error: False
         self.ended = False
         self._value: T | None = None
         self._error: BaseException | None = None
@@ -68,10 +72,26 @@ class _Job(Generic[T]):
         error, self._error = self._error, None
         if error is None:
             return cast(T, self._value)
+        if isinstance(error, KeyboardInterrupt) or self.is_from_outside(error):
+            _cut_waiting(error.__traceback__)
         try:
             raise error
         finally:
             del error  # the traceback has this frame
+
+
+def _cut_waiting(trace: TracebackType | None) -> None:
+    """Takes away the end of a traceback that shows how a loop waits: the line before it waited."""
+    last = trace
+    while trace is not None:
+        if trace.tb_frame.f_globals.get("__name__", "").partition(".")[0] not in _WAITING:
+            last = trace
+        trace = trace.tb_next
+    if last is not None:
+        last.tb_next = None
+
+
+_WAITING = {"asyncio", "uvloop", "trio", "outcome", "verdigris"}
 
 
 class TestLoop(ABC):
@@ -85,6 +105,7 @@ class TestLoop(ABC):
         #: Whether it has ended in an error, by which nothing can be run on it any more.
         self.broken = False
         self._job: _Job[Any] | None = None
+        self._main = MainCoroutine(self._serve)
         self._closing = False
 
     def run(self, function: Callable[[], T], owner: object = None) -> T:
@@ -105,6 +126,7 @@ class TestLoop(ABC):
         if self._job is not None:
             return function()  # it is called from there
         job = self._job = _Job(function, owner)
+        job.is_from_outside = lambda error: error is self._main.thrown
         try:
             self._advance(job)
         except BaseException:

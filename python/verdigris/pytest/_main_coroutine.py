@@ -21,6 +21,8 @@ class MainCoroutine:
         """Takes the green function."""
         self._green: Any = async_def(function)
         self._meant: BaseException | None = None
+        #: The last error that came in exchange.
+        self.thrown: BaseException | None = None
         #: Called when an exchange has been made.
         self.exchanged: Callable[[], object] = lambda: None
 
@@ -47,16 +49,22 @@ class MainCoroutine:
             except StopIteration:
                 return
             try:
-                step, value = self._green.send, (yield waited_for)
+                step, value = self._green.send, self._exchange_sent((yield waited_for))
             except GeneratorExit:
                 self._green.close()
                 raise
             except BaseException as error:
                 step, value = self._green.throw, self._exchange(error)
 
-    def _exchange(self, error: BaseException) -> Any:
+    def _exchange(self, error: BaseException) -> BaseException:
         if self._meant is None:
             return error
-        meant, self._meant = self._meant, None
+        self.thrown, self._meant = self._meant, None
         self.exchanged()
-        return meant
+        return self.thrown
+
+    def _exchange_sent(self, value: Any) -> Any:
+        # Trio throws nothing. It sends an outcome, which its own code unwraps.
+        if isinstance(getattr(value, "error", None), KeyboardInterrupt):
+            return type(value)(self._exchange(value.error))
+        return value

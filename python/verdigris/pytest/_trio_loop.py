@@ -35,7 +35,6 @@ class TrioTestLoop(TestLoop):
         self._calls: Any = get_original("queue", "SimpleQueue")()
         self._outcome: outcome.Outcome[Any] | None = None
         self._posted = trio.Event()
-        self._main = MainCoroutine(self._serve)
         self._hooks = sys.get_asyncgen_hooks()
         self._sigint = _sigint_handler()
         trio.lowlevel.start_guest_run(
