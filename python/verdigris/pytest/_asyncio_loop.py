@@ -92,8 +92,7 @@ class AsyncioTestLoop(TestLoop):
             if signal.getsignal(signal.SIGINT) is handler:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def close(self) -> None:
-        self._closing = True
+    def _end(self) -> None:
         self._posted.set()
         try:
             if not self.broken:

@@ -31,7 +31,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     item = metafunc.definition
     if not _is_wanted(item) or _is_async_test(metafunc.function):
         return
-    loops = _loops_of(item)
+    try:
+        loops = _loops_of(item)
+    except pytest.UsageError:
+        return  # said when the test has been collected, without pytest's traceback
     named_by_mark = loops is not item.config.stash[CHOSEN_LOOPS]
     if len(loops) == 1 and not (named_by_mark or len(item.config.stash[CHOSEN_LOOPS]) > 1):
         return

@@ -128,7 +128,8 @@ class TestLoop(ABC):
         job = self._job = _Job(function, owner)
         job.is_from_outside = lambda error: error is self._main.thrown
         try:
-            self._advance(job)
+            with alone():
+                self._advance(job)
         except BaseException:
             self.broken = not job.ended
             raise
@@ -156,13 +157,19 @@ class TestLoop(ABC):
     def _advance(self, job: _Job[Any]) -> None:
         """Runs the loop until the job has ended."""
 
-    @abstractmethod
     def close(self) -> None:
         """Ends the loop. What tasks there are still are cancelled.
 
         Raises:
             BaseException: What the loop ended by.
         """
+        self._closing = True
+        with alone():
+            self._end()
+
+    @abstractmethod
+    def _end(self) -> None:
+        """Runs the loop to its end."""
 
     @abstractmethod
     def _wait_for_job(self) -> None:
@@ -211,6 +218,20 @@ def _as_main_thread() -> Iterator[None]:
         yield
 
 
+@contextlib.contextmanager
+def alone() -> Iterator[None]:
+    """Hides a loop that somebody has left in the thread.
+
+    anyio does: a guest run of Trio, as long as an async fixture lasts.
+    """
+    outside = _inner_loop._Current()
+    outside.hide()
+    try:
+        yield
+    finally:
+        outside.show()
+
+
 def start(name: str) -> TestLoop:
     """Makes a loop for tests.
 
@@ -220,7 +241,8 @@ def start(name: str) -> TestLoop:
     if name == "trio":
         from verdigris.pytest._trio_loop import TrioTestLoop
 
-        return TrioTestLoop()
+        with alone():
+            return TrioTestLoop()
     from verdigris.pytest._asyncio_loop import AsyncioTestLoop
 
     return AsyncioTestLoop(name)

@@ -10,7 +10,6 @@ In between the run is hidden, so that `trio.run` works (pytest-trio).
 from __future__ import annotations
 
 import signal
-import sys
 import threading
 from collections.abc import Callable
 from typing import Any
@@ -35,7 +34,6 @@ class TrioTestLoop(TestLoop):
         self._calls: Any = get_original("queue", "SimpleQueue")()
         self._outcome: outcome.Outcome[Any] | None = None
         self._posted = trio.Event()
-        self._hooks = sys.get_asyncgen_hooks()
         self._sigint = _sigint_handler()
         trio.lowlevel.start_guest_run(
             _await,
@@ -55,7 +53,6 @@ class TrioTestLoop(TestLoop):
     def _hide(self) -> None:
         if self._outcome is None:
             self._hidden.hide()
-            sys.set_asyncgen_hooks(*self._hooks)
             _exchange_sigint(self._trios_sigint, self._sigint)
 
     def _show(self) -> None:
@@ -91,11 +88,10 @@ class TrioTestLoop(TestLoop):
             else:
                 call()
 
-    def close(self) -> None:
+    def _end(self) -> None:
         if self._outcome is None:
             self._show()
             try:
-                self._closing = True
                 self._token.run_sync_soon(self._posted.set)
                 self._call_until(lambda: False)
             finally:
