@@ -56,9 +56,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> Suite:
     monkeypatch.setenv("PYTHONPATH", python_path())
     monkeypatch.setenv("PYTEST_DISABLE_PLUGIN_AUTOLOAD", "1")
 
-    def run(
-        source: str, *args: str, stdin: TextIO | None = None, **files: str
-    ) -> pytest.RunResult:
+    def run(source: str, *args: str, stdin: TextIO | None = None, **files: str) -> pytest.RunResult:
         source = "from waits import *\n" + textwrap.dedent(source)
         pytester.makepyfile(waits=WAITS, test_it=source, **files)
         return pytester.run(
@@ -126,7 +124,16 @@ def test_all_sync_tests_run_green_but_those_that_are_excepted(
 def test_settings_do_what_the_options_do(suite: Suite, pytester: pytest.Pytester) -> None:
     pytest.importorskip("trio", reason="trio is not installed")
     pytester.makeini("[pytest]\ngreen = true\ngreen_patch = true\ngreen_loop = asyncio trio\n")
-    result = suite("from time import sleep\n\ndef test(): wait(); assert 'green' in repr(sleep)")
+    result = suite(
+        """
+        from time import sleep
+        from verdigris import get_original
+
+        def test():
+            wait()
+            assert sleep is not get_original("time", "sleep")
+        """
+    )
     result.assert_outcomes(passed=2)
     result.stdout.fnmatch_lines(
         ["green: all sync tests on asyncio, trio, standard library patched"]
@@ -479,7 +486,7 @@ def interrupt(number=signal.SIGINT):
 """
 
 
-@pytest.mark.parametrize("what", ["wait(1000)", "exec('while True: pass')"])
+@pytest.mark.parametrize("what", ["wait(1000)", "while True: len([])"])
 def test_ctrl_c_ends_a_test_that_hangs(suite: Suite, on: tuple[str, ...], what: str) -> None:
     result = suite(
         INTERRUPT
@@ -504,7 +511,7 @@ def test_ctrl_c_ends_a_test_that_hangs(suite: Suite, on: tuple[str, ...], what: 
     result.stdout.no_fnmatch_line("next")
     # It says where the program waited, and not how the loop does.
     (line,) = [line for line in result.outlines if line.endswith(": KeyboardInterrupt")]
-    assert "waits.py" in line or "test_it.py" in line or "<string>" in line
+    assert "waits.py" in line or "test_it.py" in line
 
 
 def test_ctrl_c_ends_a_fixture_that_hangs(suite: Suite, on: tuple[str, ...]) -> None:
@@ -548,7 +555,7 @@ def test_what_the_handler_of_a_signal_raises_fails_the_test(
         *(*on, "-s"),
     )
     result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*finally", "near has ended", "*E * Failed: too late"])
+    result.stdout.fnmatch_lines(["*finally", "*near has ended", "E * Failed: too late"])
 
 
 # --- tasks -------------------------------------------------------------------
@@ -607,8 +614,9 @@ def test_a_loop_that_has_crashed_is_replaced(suite: Suite) -> None:
         """,
         *("--green", "--green-loop", "trio"),
     )
-    result.assert_outcomes(passed=1, failed=1)
-    result.stdout.fnmatch_lines(["*TrioInternalError*"])
+    # The test is cancelled as the run ends. What has ended it is said in the teardown.
+    result.assert_outcomes(passed=1, failed=1, errors=1)
+    result.stdout.fnmatch_lines(["*ValueError: crash"])
 
 
 def test_tests_may_run_loops_of_their_own(suite: Suite, on: tuple[str, ...]) -> None:
@@ -798,17 +806,13 @@ def test_async_tests_of_other_plugins_go_on_as_ever(
         def test_with_their_fixtures(near, plain, wide, ours):
             wait()
             assert (near, plain, wide) == (5, 5, 5)
-        def test_asks_late(request):
-            wait()
-            assert request.getfixturevalue("near") == 5
-            wait()
         def test_again(ours): wait()
         """),
         *on,
         *("-p", {"anyio": "anyio.pytest_plugin"}.get(name, f"{name}.plugin")),
         *(["-o", "asyncio_default_fixture_loop_scope=function"] * (name == "pytest_asyncio")),
     )
-    result.assert_outcomes(passed=5)
+    result.assert_outcomes(passed=4)
 
 
 # --- the patch ---------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The pytest plugin, `-p verdigris.pytest`: sync tests in green functions, on asyncio, uvloop, Trio.
+"""The pytest plugin, `-p verdigris.pytest`: sync tests in green functions on a loop.
 
 Like `verdigris.__init__`, this file lists names and holds no code. They are the hooks that pytest
 looks for in a plugin's module.

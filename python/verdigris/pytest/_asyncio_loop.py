@@ -28,18 +28,28 @@ class AsyncioTestLoop(TestLoop):
         if not hasattr(asyncio.Task, "get_context"):  # it is new in 3.12
             self._owners = weakref.WeakKeyDictionary()
             self._loop.set_task_factory(self._make_task)
+        if name == "uvloop":
+            self._loop.set_exception_handler(self._handle)
         self._posted = asyncio.Event()
         self._done: asyncio.Future[None] = self._loop.create_future()
         self._main.exchanged = self._uncancel
         self._task = self._loop.create_task(_await(self._main))
 
     def _make_task(
-        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any], **more: Any
+        self, loop: asyncio.AbstractEventLoop, coro: Coroutine[Any, Any, Any] | Any, **more: Any
     ) -> asyncio.Task[Any]:
         task = asyncio.Task(coro, loop=loop, **more)
         assert self._owners is not None
         self._owners[task] = _owner.get()
         return task
+
+    def _handle(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """uvloop tells its exception handler what the handler of a signal raises, and goes on."""
+        error = context.get("exception")
+        if isinstance(error, Exception | asyncio.CancelledError) or error is None:
+            loop.default_exception_handler(context)
+        else:
+            self._throw(error)
 
     def _advance(self, job: _Job[Any]) -> None:
         __tracebackhide__ = True
@@ -102,14 +112,14 @@ class AsyncioTestLoop(TestLoop):
             self._runner.close()
 
     def _wait_for_job(self) -> None:
-        try:
+        # A test may have cancelled its own task, and have ended without waiting.
+        with contextlib.suppress(asyncio.CancelledError):
             await_(self._posted.wait())
-        except asyncio.CancelledError:
-            # A test has cancelled its own task, and has ended without waiting.
-            self._task.uncancel()
         self._posted.clear()
 
     def _job_has_ended(self) -> None:
+        while self._task.cancelling():
+            self._task.uncancel()  # that was the test's
         self._posted.clear()
         self._done.set_result(None)
 

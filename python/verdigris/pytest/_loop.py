@@ -135,7 +135,8 @@ class TestLoop(ABC):
             raise
         finally:
             self._job = None
-        return job.result()
+        value: T = job.result()
+        return value
 
     def end_tasks_of(self, owner: object) -> list[str]:
         """Gives the tasks of a test some turns to end, and cancels those that are left.

@@ -74,7 +74,8 @@ def pytest_configure(config: pytest.Config) -> None:
         "Loops are 'asyncio', 'uvloop', 'trio'; without any, those of --green-loop.",
     )
     config.addinivalue_line("markers", "no_green: run this test as ever, in spite of --green.")
-    loops = tuple(dict.fromkeys(config.getoption("green_loop") or config.getini("green_loop")))
+    given: list[str] = config.getoption("green_loop") or config.getini("green_loop")
+    loops: tuple[str, ...] = tuple(dict.fromkeys(given))
     if not loops:
         raise pytest.UsageError(f"green_loop is empty. Name one or more of {_listed()}.")
     for name in loops:
@@ -92,8 +93,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_report_header(config: pytest.Config) -> str:
     """Names the loops."""
     tests = "all sync tests" if config.stash[ALL] else "marked tests"
+    loops = config.stash[CHOSEN_LOOPS]
     patched = ", standard library patched" if config.stash.get(_PATCHED, False) else ""
-    return f"green: {tests} on {', '.join(config.stash[CHOSEN_LOOPS])}{patched}"
+    return f"green: {tests} on {', '.join(loops)}{patched}"
 
 
 def problem_with(loop: object) -> str | None:

@@ -63,9 +63,9 @@ class Running:
         if self._loop is not None and (self._loop.name != name or self._loop.broken):
             self._end_loop()
         # What is registered here, as `request.addfinalizer` of a test does, may wait.
-        item.addfinalizer = self._finalizers(item.addfinalizer, name, item)  # type: ignore[method-assign]
+        vars(item)["addfinalizer"] = self._finalizers(item.addfinalizer, name, item)
         teardown = item.teardown
-        item.teardown = lambda: self._run(name, teardown, item)  # type: ignore[method-assign]
+        vars(item)["teardown"] = lambda: self._run(name, teardown, item)
 
     @pytest.hookimpl(wrapper=True, trylast=True)
     def pytest_runtest_call(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -79,11 +79,11 @@ class Running:
             __tracebackhide__ = True
             self._run(name, run, item)
 
-        item.runtest = on_the_loop  # type: ignore[method-assign]
+        vars(item)["runtest"] = on_the_loop
         try:
             return (yield)
         finally:
-            del item.runtest
+            del vars(item)["runtest"]
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self, item: pytest.Item) -> Generator[None, object, object]:
@@ -115,9 +115,7 @@ class Running:
             return None
         owner = item if fixturedef.scope == "function" else None
         self._fixtures[fixturedef] = request
-        fixturedef.addfinalizer = self._finalizers(  # type: ignore[method-assign]
-            fixturedef.addfinalizer, name, owner
-        )
+        vars(fixturedef)["addfinalizer"] = self._finalizers(fixturedef.addfinalizer, name, owner)
         set_up = functools.partial(fixtures.pytest_fixture_setup, fixturedef, request)
         return _Result(self._run(name, set_up, owner))
 

@@ -66,15 +66,15 @@ class TrioTestLoop(TestLoop):
         self._show()
         try:
             self._token.run_sync_soon(self._posted.set)
-            self._call_until(lambda: job.ended)
-            if self._outcome is not None and not job.ended:
-                self._outcome.unwrap()
+            how = self._call_until(lambda: job.ended)
+            if how is not None and not job.ended:
+                how.unwrap()
         finally:
             self._hide()
 
     # Protected: Ctrl-C is the main task's, and so the test's.
     @trio.lowlevel.enable_ki_protection
-    def _call_until(self, is_over: Callable[[], bool]) -> None:
+    def _call_until(self, is_over: Callable[[], bool]) -> outcome.Outcome[Any] | None:
         __tracebackhide__ = True
         while self._outcome is None and not is_over():
             try:
@@ -87,17 +87,19 @@ class TrioTestLoop(TestLoop):
                 signal.raise_signal(signal.SIGINT)
             else:
                 call()
+        return self._outcome
 
     def _end(self) -> None:
-        if self._outcome is None:
-            self._show()
-            try:
-                self._token.run_sync_soon(self._posted.set)
-                self._call_until(lambda: False)
-            finally:
-                self._hide()
-            assert self._outcome is not None
-            self._outcome.unwrap()
+        if self._outcome is not None:
+            return
+        self._show()
+        try:
+            self._token.run_sync_soon(self._posted.set)
+            how = self._call_until(lambda: False)
+        finally:
+            self._hide()
+        if how is not None:
+            how.unwrap()
 
     def _wait_for_job(self) -> None:
         await_(self._posted.wait())
