@@ -23,15 +23,20 @@ from verdigris.loops import _reactors
 
 # The loop that runs the program: an asyncio loop, or the run of Trio's.
 _outer: Any = None
+_allowed = False
 
 
 def allow() -> None:
     """Lets the program run loops of its own: asyncio's, uvloop's, Trio's. For good.
 
-    Called in a green function, on the loop that runs the program.
+    Called in a green function, on the loop that runs the program. Who runs one after the other, as
+    for tests, calls it on each.
     """
-    global _outer
+    global _outer, _allowed
     _outer = _running_trio() or _running_asyncio()
+    if _allowed:
+        return
+    _allowed = True
     when_imported("asyncio", _allow_asyncio)
     when_imported("uvloop", _allow_uvloop)
     when_imported("trio", _allow_trio)
