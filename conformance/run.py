@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -102,6 +103,8 @@ class Progress:
 
 def main() -> int:
     options = arguments()
+    # In the background of a shell SIGINT is ignored, and so would be the tests' own.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if options.only_report:
         report.write(CACHE / "conformance", options.report, options.json)
         return 0
@@ -110,29 +113,33 @@ def main() -> int:
     if unknown:
         sys.exit(f"conformance: it does not run {', '.join(unknown)}")
     modules = files.modules(names)
-    todo = [(mode, module) for module in modules for mode in chosen_modes(options)]
-    prints = {mode: modes.fingerprint(mode) for mode, _ in todo}
-    progress = Progress(len(todo))
+    wanted = chosen_modes(options)
+    prints = {mode: modes.fingerprint(mode) for mode in wanted}
+    progress = Progress(len(modules) * len(wanted))
     records: dict[tuple[str, str], Record] = {}
 
-    def run(mode: str, module: str) -> None:
-        listed = skips.ids(module, VERSION, mode) if mode in modes.LOOPS else {}
-        one = Run(mode, module, options.store, options.limit,
-                  () if options.listed else listed, prints[mode])  # fmt: skip
-        if options.again:
-            one.path.unlink(missing_ok=True)
-        with progress.of(f"{module} {mode}"):
-            started = time.monotonic()
-            records[mode, module] = one.to_end()
+    def run(module: str) -> None:
+        # Unpatched first: what does not pass there says nothing of the other modes.
+        for mode in wanted:
+            base = records[modes.BASE, module].outcomes if mode != modes.BASE else {}
+            skip = {one for one, outcome in base.items() if outcome.status != "passed"}
+            if mode in modes.LOOPS and not options.listed:
+                skip |= skips.ids(module, VERSION, mode).keys()
+            one = Run(mode, module, options.store, options.limit, skip, prints[mode])
+            if options.again and mode != modes.BASE:
+                one.path.unlink(missing_ok=True)
+            with progress.of(f"{module} {mode}"):
+                started = time.monotonic()
+                records[mode, module] = one.to_end()
+                seconds = time.monotonic() - started
             counts = report.count(records[mode, module].outcomes.values())
-            seconds = time.monotonic() - started
-        progress.say(f"{mode:18} {module:32} {counts}  {seconds:.0f} s")
+            progress.say(f"{mode:18} {module:32} {counts}  {seconds:.0f} s")
 
     with ThreadPoolExecutor(options.jobs) as pool:
-        for done in [pool.submit(run, *one) for one in todo]:
+        for done in [pool.submit(run, module) for module in modules]:
             done.result()
     bad = 0
-    for mode, module in todo:
+    for mode, module in records:
         if mode in modes.LOOPS:
             listed = skips.ids(module, VERSION, mode)
             for one, outcome in report.against(

@@ -55,7 +55,7 @@ def main():
         on_greenletio(lambda: run(module, Events(events), skip_file, only_file))
     else:
         if mode != "threads":
-            one_copy()
+            teach_test_support()
         run(module, Events(events), skip_file, only_file)
 
 
@@ -69,13 +69,14 @@ def on_greenletio(function):
         asyncio.run(greenletio.async_(function)())
 
 
-def one_copy():
-    """Has tests use the patched module where they ask for a second copy of one.
+def teach_test_support():
+    """What `test.support` has to know of threads that are not the tests'."""
+    import threading
+    import types
 
-    A copy that is imported anew is one that nobody has patched.
-    """
-    from test.support import import_helper
+    from test.support import import_helper, threading_helper
 
+    # A copy that is imported anew is one that nobody has patched.
     def import_fresh_module(name, fresh=(), blocked=(), **kwargs):
         if name in ("queue", "threading", "time", "socket", "select", "selectors"):
             return __import__(name)
@@ -83,6 +84,15 @@ def one_copy():
 
     original = import_helper.import_fresh_module
     import_helper.import_fresh_module = import_fresh_module
+
+    # A loop keeps the threads that look up names for it. No test has to end these.
+    def count():
+        names = [thread.name for thread in threading.enumerate()]
+        return _thread._count() - sum(name.startswith(("asyncio_", "Trio ")) for name in names)
+
+    import _thread
+
+    threading_helper._thread = types.SimpleNamespace(_count=count)
 
 
 def read_ids(path):

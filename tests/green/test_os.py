@@ -234,6 +234,22 @@ def test_errors_are_the_stdlibs(loop: Loop, call: Callable[[Any], object]) -> No
         assert str(got) == str(expected)
 
 
+def test_the_wrong_end_of_a_pipe_is_an_error(loop: Loop, pipe: Ends) -> None:
+    reader, writer = pipe
+
+    def body() -> None:
+        for call in (
+            lambda: os.write(reader, b"x"),
+            lambda: os.writev(reader, [b"x"]),
+            lambda: os.read(writer, 1),
+            lambda: os.readv(writer, [bytearray(1)]),
+        ):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                call()
+
+    together(loop, body)
+
+
 def test_eventfd(loop: Loop) -> None:
     fd = os.eventfd(0)
 
