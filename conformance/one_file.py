@@ -28,6 +28,16 @@ TICK = 0.05
 DUMP_SECONDS = 2.0
 
 
+#: The processes that run now.
+running: set[subprocess.Popen[bytes]] = set()
+
+
+def kill_all() -> None:
+    """Ends all that run."""
+    for child in list(running):
+        _kill(child)
+
+
 @dataclass
 class Outcome:
     """What came of one test."""
@@ -68,14 +78,14 @@ class Record:
                 self.seconds += seconds
 
 
-def read(path: Path, fingerprint: str) -> Record | None:
-    """Reads what was kept, if it is of the same making."""
+def read(path: Path, fingerprint: str | None = None) -> Record | None:
+    """Reads what was kept, if it is of that making."""
     if not path.exists():
         return None
     record = Record()
     with path.open() as file:
         first = file.readline()
-        if not first or json.loads(first).get("of") != fingerprint:
+        if not first or fingerprint not in (None, json.loads(first).get("of")):
             return None
         for line in file:
             with contextlib.suppress(json.JSONDecodeError):  # the line that a kill cut
@@ -160,6 +170,7 @@ class Run:
         environment = {**os.environ, "TMPDIR": str(scratch / "cwd")}
         if self.mode in modes.LOOPS:
             environment["PYTHONPATH"] = str(modes.PACKAGE.parent)
+        child = None
         try:
             with self.log.open("a") as log:
                 child = subprocess.Popen(
@@ -171,8 +182,10 @@ class Run:
                     stderr=subprocess.STDOUT,
                     start_new_session=True,
                 )
+                running.add(child)
                 return self._watch(child, events, Record() if only else self.record)
         finally:
+            running.discard(child)
             shutil.rmtree(scratch, ignore_errors=True)
 
     def _watch(self, child: subprocess.Popen[bytes], events: Path, record: Record) -> Record:

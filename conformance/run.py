@@ -26,6 +26,7 @@ from pathlib import Path
 
 import files
 import modes
+import one_file
 import report
 import skips
 from one_file import Record, Run
@@ -101,10 +102,30 @@ class Progress:
             print(f"\r\033[K{line[:100]}", end="", flush=True)
 
 
+def stop(number: int, frame: object) -> None:
+    """Stops at once. What is done is kept."""
+    one_file.kill_all()
+    os._exit(128 + number)
+
+
+def show(mode: str, base: Record, record: Record) -> int:
+    """Prints what fails and is not listed, and what is listed and passes. Gives their number."""
+    bad = 0
+    for one, outcome in report.against(base, record, VERSION, mode).items():
+        listed = skips.listed(one, VERSION, mode)
+        if listed is None and outcome.status in ("failed", "hung"):
+            print(f"\n{outcome.status} on {mode}: {one}\n{outcome.text[-1500:]}")
+            bad += 1
+        elif listed is not None and outcome.status == "passed":
+            print(f"\nlisted, and passes on {mode}: {one}")
+    return bad
+
+
 def main() -> int:
     options = arguments()
     # In the background of a shell SIGINT is ignored, and so would be the tests' own.
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGINT, stop)
+    signal.signal(signal.SIGTERM, stop)
     if options.only_report:
         report.write(CACHE / "conformance", options.report, options.json)
         return 0
@@ -124,7 +145,7 @@ def main() -> int:
             base = records[modes.BASE, module].outcomes if mode != modes.BASE else {}
             skip = {one for one, outcome in base.items() if outcome.status != "passed"}
             if mode in modes.LOOPS and not options.listed:
-                skip |= skips.ids(module, VERSION, mode).keys()
+                skip |= {one for one in base if skips.listed(one, VERSION, mode)}
             one = Run(mode, module, options.store, options.limit, skip, prints[mode])
             if options.again and mode != modes.BASE:
                 one.path.unlink(missing_ok=True)
@@ -139,15 +160,9 @@ def main() -> int:
         for done in [pool.submit(run, module) for module in modules]:
             done.result()
     bad = 0
-    for mode, module in records:
+    for (mode, module), record in records.items():
         if mode in modes.LOOPS:
-            listed = skips.ids(module, VERSION, mode)
-            for one, outcome in report.against(
-                records[modes.BASE, module], records[mode, module]
-            ).items():
-                if one not in listed and outcome.status in ("failed", "hung"):
-                    bad += 1
-                    print(f"\n{outcome.status} on {mode}: {one}\n{outcome.text[-1500:]}")
+            bad += show(mode, records[modes.BASE, module], record)
     report.write(CACHE / "conformance", options.report, options.json)
     print(f"\n{bad} tests fail or hang that the list does not name")
     return 1 if bad else 0

@@ -281,6 +281,68 @@ def test_ctrl_c_can_be_caught_more_than_once(loop_name: str, script: Callable[..
     assert process.returncode == 0
 
 
+HANDLERS = {
+    "while it waits": "time.sleep(600)",
+    "while it computes": "while True: pass",
+    "while another computes": "threading.Thread(target=compute).start(); time.sleep(600)",
+    "in a loop of its own": "asyncio.run(asyncio.sleep(600))",
+}
+
+
+@pytest.mark.parametrize("line", HANDLERS.values(), ids=HANDLERS.keys())
+def test_what_a_signal_handler_raises_is_the_main_functions(
+    loop_name: str, script: Callable[..., Path], line: str
+) -> None:
+    # The usual way to put a limit on anything in a sync program.
+    path = script(
+        f"""
+        import asyncio, signal, threading, time
+
+        class TooLong(Exception):
+            pass
+
+        def handler(number, frame):
+            raise TooLong(number)
+
+        def compute():
+            # Gives nobody a turn meanwhile.
+            end = time.monotonic() + 0.3
+            while time.monotonic() < end:
+                pass
+
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        assert signal.signal(signal.SIGALRM, handler) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGALRM) is handler
+        for _ in range(2):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                {line}
+            except TooLong as error:
+                print("caught", error.args)
+        time.sleep(0.01)
+        assert signal.signal(signal.SIGALRM, signal.SIG_DFL) is handler
+        """
+    )
+    same(loop_name, path)
+
+
+def test_a_signal_handler_that_returns_ends_no_wait(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import signal, threading
+
+        ended = threading.Event()
+        signal.signal(signal.SIGALRM, lambda number, frame: print("called"))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        threading.Timer(0.2, ended.set).start()
+        print(ended.wait(60))
+        """
+    )
+    assert same(loop_name, path).stdout == "called\nTrue\n"
+
+
 INNER = {
     "run": "print(asyncio.run(main()))",
     "Runner": "with asyncio.Runner() as runner: print(runner.run(main()), runner.run(main()))",

@@ -42,6 +42,15 @@ def _alone(method: Callable[..., Any]) -> Any:
     return alone
 
 
+def _repr(self: Any) -> str:
+    """The stdlib's, which has the name of the class that others know."""
+    kind = "Reader" if isinstance(self, io.BufferedReader) else "Writer"
+    try:
+        return f"<_io.Buffered{kind} name={self.name!r}>"
+    except (AttributeError, ValueError):
+        return f"<_io.Buffered{kind}>"
+
+
 class Reader(io.BufferedReader):
     """`io.BufferedReader`."""
 
@@ -56,6 +65,7 @@ class Reader(io.BufferedReader):
     readline = _in_turn(io.BufferedReader.readline, -1)
     peek = _in_turn(io.BufferedReader.peek, 0)
     close = _alone(io.BufferedReader.close)
+    __repr__ = _repr
 
 
 class Writer(io.BufferedWriter):
@@ -68,6 +78,7 @@ class Writer(io.BufferedWriter):
     write = _in_turn(io.BufferedWriter.write)
     flush = _alone(io.BufferedWriter.flush)
     close = _alone(io.BufferedWriter.close)
+    __repr__ = _repr
 
 
 class Pair(io.BufferedRWPair):
