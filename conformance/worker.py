@@ -17,7 +17,7 @@ import sys
 from posix import O_APPEND, O_CREAT, O_WRONLY, _exit, close, getpid, open, write  # noqa: A004
 
 # `network` is for files that use the loopback only, and ask for the network as a whole.
-RESOURCES = {"test.test_timeout": ["network"]}
+RESOURCES = {"test.test_timeout": ["network"], "test.test_socketserver": ["network"]}
 PROCESS = getpid()
 
 

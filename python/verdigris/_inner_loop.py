@@ -62,14 +62,18 @@ def _allow_asyncio() -> None:
         for name in names:
             setattr(target, name, _alone(getattr(target, name)))
     for name in ("run", "get_event_loop"):
-        function = getattr(asyncio, name)
-        hiding = _alone(function)
-        # Everywhere in asyncio; others take it from here.
-        for module in list(sys.modules.values()):
-            if getattr(module, "__name__", "").partition(".")[0] == "asyncio":
-                for key, value in list(vars(module).items()):
-                    if value is function:
-                        setattr(module, key, hiding)
+        _replace_in_asyncio(name, _alone(getattr(asyncio, name)))
+    _replace_in_asyncio("get_running_loop", _unseen(asyncio.get_running_loop))
+
+
+def _replace_in_asyncio(name: str, green: Callable[..., Any]) -> None:
+    """Everywhere in asyncio; others take it from here."""
+    function = getattr(sys.modules["asyncio"], name)
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").partition(".")[0] == "asyncio":
+            for key, value in list(vars(module).items()):
+                if value is function:
+                    setattr(module, key, green)
 
 
 def _allow_uvloop() -> None:
@@ -90,16 +94,34 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        # What runs in a loop of the program's own is refused, as anywhere; so is async code that a
-        # green function awaits.
-        asyncios, trios = _running_asyncio(), _running_trio()
-        in_outer = trios is _outer if asyncios is None else asyncios is _outer and trios is None
-        if _outer is None or not in_outer or not _wait.starts_green_threads():
+        if not _in_sync_code():
             return function(*args, **kwargs)
         with _hidden():
             return function(*args, **kwargs)
 
     return call
+
+
+def _unseen(get_running_loop: Callable[[], Any]) -> Callable[[], Any]:
+    """`asyncio.get_running_loop`, by which the program's sync code asks whether there is one."""
+
+    @functools.wraps(get_running_loop)
+    def call() -> Any:
+        if _in_sync_code():
+            raise RuntimeError("no running event loop")
+        return get_running_loop()
+
+    return call
+
+
+def _in_sync_code() -> bool:
+    """Whether the program's sync code calls, to which there is no loop.
+
+    What runs in a loop of the program's own is not; nor is async code that a green function awaits.
+    """
+    asyncios, trios = _running_asyncio(), _running_trio()
+    in_outer = trios is _outer if asyncios is None else asyncios is _outer and trios is None
+    return _outer is not None and in_outer and _wait.starts_green_threads()
 
 
 class _Current:
@@ -185,12 +207,15 @@ def _hidden() -> Iterator[None]:
     """Hides the loop that runs in this thread, and its current task."""
     outer = _Outer()
     _engine.enter_inner_loop(outer)
+    me = _wait.get_ident()
+    _wait.running_inner_loops.add(me)
     outer.current.hide()
     try:
         with _own_sigint():
             yield
     finally:
         outer.current.show()
+        _wait.running_inner_loops.discard(me)
         _engine.leave_inner_loop()
 
 

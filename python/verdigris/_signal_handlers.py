@@ -1,9 +1,9 @@
 """Signal handlers of a program that `python -m verdigris` runs.
 
-The interpreter calls a handler at whatever runs in the main thread just then. To a sync program that
-is its main function, also while it waits: what a handler raises ends the wait. Here it may as well be
-the event loop, or one of the green threads, which must not get it. So handlers are wrapped: what one
-raises elsewhere is handed to the main function.
+The interpreter calls a handler at whatever runs in the main thread just then. To a sync program
+that is its main function, also while it waits: what a handler raises ends the wait. Here it may as
+well be the event loop, or one of the green threads, which must not get it. So handlers are wrapped:
+what one raises elsewhere is handed to the main function.
 """
 
 import functools

@@ -358,6 +358,46 @@ INNER = {
 }
 
 
+def test_what_needs_a_thread_in_a_loop_of_the_programs_own(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import asyncio, socket, ssl
+
+        async def main():
+            ssl.create_default_context()
+            try:
+                await asyncio.sleep(0)
+                socket.getaddrinfo("localhost", "no such service")
+            except OSError as error:
+                print(type(error))
+            return socket.getaddrinfo("127.0.0.1", 80)[0][4]
+
+        print(asyncio.run(main()))
+        """
+    )
+    same(loop_name, path)
+
+
+def test_sync_code_sees_no_running_loop(loop_name: str, script: Callable[..., Path]) -> None:
+    path = script(
+        """
+        import asyncio
+        from asyncio import events
+
+        async def main():
+            return asyncio.get_running_loop() is events.get_running_loop()
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError as error:
+            print(error, asyncio.run(main()))
+        """
+    )
+    same(loop_name, path)
+
+
 @pytest.mark.parametrize("inner", INNER.values(), ids=INNER.keys())
 def test_the_program_runs_loops_of_its_own(
     loop_name: str, script: Callable[..., Path], inner: str

@@ -84,9 +84,7 @@ def test_zero_and_ready_do_not_touch_the_loop(loop: Loop, pair: Pair, readable: 
 
 
 @ways
-def test_who_always_finds_something_ready_gives_way(
-    loop: Loop, pair: Pair, readable: Way
-) -> None:
+def test_who_always_finds_something_ready_gives_way(loop: Loop, pair: Pair, readable: Way) -> None:
     ended = False
     pair[1].send(b"x")
 
