@@ -13,8 +13,9 @@ from fnmatch import fnmatchcase
 OS_THREADS = "needs OS threads by nature"
 INTERNALS = "tests CPython's internals"
 FORK = "needs fork in a threaded parent"
+NO_LOOP = "needs a thread in which no loop runs"
 DEFECT = "a real defect"
-CATEGORIES = (OS_THREADS, INTERNALS, FORK, DEFECT)
+CATEGORIES = (OS_THREADS, NO_LOOP, FORK, INTERNALS, DEFECT)
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,98 @@ class Skip:
         )
 
 
-SKIPS: tuple[Skip, ...] = ()
+SKIPS: tuple[Skip, ...] = (
+    Skip(
+        OS_THREADS,
+        "it computes without end until another thread interrupts it; green threads take turns "
+        "where they wait",
+        (
+            "test_threading.InterruptMainTests.test_can_interrupt_tight_loops",
+            "test_signal.StressTest.test_stress_modifying_handlers",
+        ),
+    ),
+    Skip(
+        OS_THREADS,
+        "each thread shall have a `native_id` of its own; green threads have that of the OS thread "
+        "they run in",
+        ("test_threading.ThreadTests.test_various_ops*",),
+    ),
+    Skip(
+        OS_THREADS,
+        "`PyThreadState_SetAsyncExc` raises in the OS thread that has the number; a green thread's "
+        "number is none",
+        ("test_threading.ThreadTests.test_PyThreadState_SetAsyncExc",),
+    ),
+    Skip(
+        OS_THREADS,
+        "it asks the system for the clock of the thread with the number `get_ident()`, which is no "
+        "OS thread's",
+        ("test_time.TimeTestCase.test_pthread_getcpuclockid",),
+    ),
+    Skip(
+        OS_THREADS,
+        "the loop's selector is a mock that never waits, and so gives no turn to the other thread",
+        (
+            "test_asyncio.test_base_events.BaseEventLoopTests.test_check_thread",
+            "test_asyncio.test_base_events.BaseEventLoopTests"
+            ".test_asyncgen_finalization_by_gc_in_other_thread",
+        ),
+    ),
+    Skip(
+        INTERNALS,
+        "it replaces a private function of `threading` that `start` calls; the green `start` calls "
+        "its own",
+        ("test_threading.ThreadTests.test_limbo_cleanup",),
+    ),
+    Skip(
+        INTERNALS,
+        "it looks for the thread's lock among those that the interpreter waits for at its end; no "
+        "green thread outlives its loop, so theirs are not there",
+        ("test_threading.ThreadTests.test_shutdown_locks",),
+    ),
+    Skip(
+        INTERNALS,
+        "the type must not be callable, but for the function that makes its objects; the green one "
+        "is a class with that name",
+        (
+            "test_threading.ThreadTests.test_disallow_instantiation",
+            "test_select.SelectTestCase.test_disallow_instantiation",
+        ),
+    ),
+    Skip(
+        INTERNALS,
+        "it compares `__all__` with the names whose `__module__` is the module's; what is replaced "
+        "says where it was written",
+        ("test_threading.MiscTestCase.test__all__",),
+    ),
+    Skip(
+        INTERNALS,
+        "it counts references to an argument while the exception is handled, whose traceback has "
+        "the frames of the green function",
+        ("test_socket.GeneralModuleTests.testRefCountGetNameInfo",),
+    ),
+    Skip(
+        DEFECT,
+        "`threading.excepthook`, called by hand without a thread, prints the number of the OS "
+        "thread, and not `get_ident()`",
+        ("test_threading.ExceptHookTests.test_excepthook_thread_None",),
+    ),
+    Skip(
+        NO_LOOP,
+        "the constructors that are written in C find the loop of the thread, which runs the "
+        "program",
+        (
+            "test_asyncio.test_futures.C*.test_constructor_use_global_loop",
+            "test_asyncio.test_futures.C*.test_constructor_without_loop",
+        ),
+    ),
+    Skip(
+        NO_LOOP,
+        "it traces an asynchronous generator that sync code steps by hand; its hooks are the "
+        "loop's, and are traced too",
+        ("test_sys_settrace.*.test_async_for_backwards_jump_has_no_line",),
+    ),
+)
 
 
 def listed(one: str, version: str, mode: str) -> Skip | None:

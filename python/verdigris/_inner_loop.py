@@ -16,10 +16,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from verdigris import _engine
+from verdigris import _engine, _signal_handlers
 from verdigris._when_imported import when_imported
 from verdigris.green import _wait
 from verdigris.loops import _reactors
+
+# Whatever the program puts in its place.
+_signal = _signal_handlers.signal_wrapping
 
 # The loop that runs the program: an asyncio loop, or the run of Trio's.
 _outer: Any = None
@@ -61,14 +64,17 @@ def _allow_asyncio() -> None:
     ):
         for name in names:
             setattr(target, name, _alone(getattr(target, name)))
-    for name in ("run", "get_event_loop"):
-        _replace_in_asyncio(name, _alone(getattr(asyncio, name)))
-    _replace_in_asyncio("get_running_loop", _unseen(asyncio.get_running_loop))
+    # The last one is 3.11's: what futures and streams ask.
+    for name in ("run", "get_event_loop", "_get_event_loop"):
+        if not hasattr(asyncio.events, name) and not hasattr(asyncio, name):
+            continue
+        function = getattr(asyncio, name, None) or getattr(asyncio.events, name)
+        _replace_in_asyncio(function, _alone(function))
+    _replace_in_asyncio(asyncio.get_running_loop, _unseen(asyncio.get_running_loop))
 
 
-def _replace_in_asyncio(name: str, green: Callable[..., Any]) -> None:
+def _replace_in_asyncio(function: Callable[..., Any], green: Callable[..., Any]) -> None:
     """Everywhere in asyncio; others take it from here."""
-    function = getattr(sys.modules["asyncio"], name)
     for module in list(sys.modules.values()):
         if getattr(module, "__name__", "").partition(".")[0] == "asyncio":
             for key, value in list(vars(module).items()):
@@ -230,11 +236,11 @@ def _own_sigint() -> Iterator[None]:
     if not ours or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        _signal(signal.SIGINT, handler)
 
 
 def _is_trios(handler: object) -> bool:

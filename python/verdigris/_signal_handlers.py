@@ -54,11 +54,12 @@ def deliver_to(main: Main | None) -> None:
     """From now on what handlers raise is for this function. None: for whatever runs."""
     global _main
     _main = main
-    signal.signal, signal.getsignal = _signal_wrapping, _getsignal_unwrapping
+    signal.signal, signal.getsignal = signal_wrapping, _getsignal_unwrapping
 
 
 @functools.wraps(signal.signal)
-def _signal_wrapping(signalnum: Any, handler: Any) -> Any:
+def signal_wrapping(signalnum: Any, handler: Any) -> Any:
+    """`signal.signal`."""
     wrapped = _Wrapped(handler) if callable(handler) else handler
     return _unwrapped(_signal(signalnum, wrapped))
 
