@@ -127,6 +127,20 @@ SKIPS: tuple[Skip, ...] = (
     ),
     Skip(
         NO_LOOP,
+        "`asyncio._get_running_loop` shows the loop of the thread; `get_running_loop` does not",
+        (
+            "test_asyncio.test_events.*GetEventLoop.test_get_event_loop_returns_running_loop",
+            "test_asyncio.test_events.*GetEventLoop.test_get_event_loop_returns_running_loop2",
+        ),
+    ),
+    Skip(
+        NO_LOOP,
+        "it puts Python functions into the place of those that are written in C, by which the loop "
+        "that runs the program is hidden from its own loops",
+        ("test_asyncio.test_events.TestPyGetEventLoop.test_get_event_loop_new_process",),
+    ),
+    Skip(
+        NO_LOOP,
         "it traces an asynchronous generator that sync code steps by hand; its hooks are the "
         "loop's, and are traced too",
         ("test_sys_settrace.*.test_async_for_backwards_jump_has_no_line",),

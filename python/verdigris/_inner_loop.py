@@ -70,7 +70,9 @@ def _allow_asyncio() -> None:
             continue
         function = getattr(asyncio, name, None) or getattr(asyncio.events, name)
         _replace_in_asyncio(function, _alone(function))
-    _replace_in_asyncio(asyncio.get_running_loop, _unseen(asyncio.get_running_loop))
+    # What programs ask. asyncio's own modules have it from another, and so has the package here.
+    unseen: Any = _unseen(asyncio.get_running_loop)
+    asyncio.get_running_loop = unseen
 
 
 def _replace_in_asyncio(function: Callable[..., Any], green: Callable[..., Any]) -> None:
