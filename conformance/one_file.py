@@ -104,9 +104,11 @@ class Run:
         limit: float,
         skip: Iterable[str] = (),
         fingerprint: str | None = None,
+        package: str = "test.",
     ) -> None:
         """Takes what to run, where to keep it, and the seconds that a test may take."""
         self.mode, self.module, self.limit = mode, module, limit
+        self.package = package
         self.skip = frozenset(skip)
         self.path = store / mode / f"{module}.jsonl"
         self.log = store / mode / f"{module}.log"
@@ -128,7 +130,7 @@ class Run:
             self._once()
             fruitless = 0 if len(self.record.outcomes) > before else fruitless + 1
             if fruitless == 2:
-                for left in self._left() or [f"test.{self.module} (import)"]:
+                for left in self._left() or [f"{self.package}{self.module} (import)"]:
                     self._keep(id=left, status="failed", text="the process ended before its turn")
                 self._keep(file="done")
         self._failed_again()
@@ -166,10 +168,11 @@ class Run:
         (scratch / "none").write_text("")
         (scratch / "cwd").mkdir()
         files = [scratch / "none", scratch / "ids"] if only else [scratch / "ids"]
-        command = modes.command(self.mode, f"test.{self.module}", events, *files)
+        command = modes.command(self.mode, f"{self.package}{self.module}", events, *files)
         environment = {**os.environ, "TMPDIR": str(scratch / "cwd")}
         if self.mode in modes.LOOPS:
-            environment["PYTHONPATH"] = str(modes.PACKAGE.parent)
+            paths = [str(modes.PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+            environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         child = None
         try:
             with self.log.open("a") as log:
