@@ -202,6 +202,10 @@ class _Outer:
         inner = _Current()
         inner.hide()
         self.current.show()
+        if inner.wakeup != -1:
+            # A signal that comes now is for the loop that has handlers. The outer one wakes all the
+            # same: it waits for what the inner one waits for, this descriptor included.
+            signal.set_wakeup_fd(inner.wakeup, warn_on_full_buffer=False)
         return inner
 
     def submerge(self, inner: _Current) -> None:

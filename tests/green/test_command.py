@@ -380,6 +380,31 @@ def test_what_needs_a_thread_in_a_loop_of_the_programs_own(
     same(loop_name, path)
 
 
+def test_signals_reach_the_programs_own_loop(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import asyncio, os, signal, subprocess
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            got = asyncio.Event()
+            loop.add_signal_handler(signal.SIGUSR1, got.set)
+            for _ in range(5):
+                # It comes while the loop waits.
+                child = subprocess.Popen(["sh", "-c", f"sleep 0.05; kill -USR1 {os.getpid()}"])
+                await asyncio.wait_for(got.wait(), 20)
+                got.clear()
+                child.wait()
+            print("got all")
+
+        asyncio.run(main())
+        """
+    )
+    same(loop_name, path)
+
+
 def test_sync_code_sees_no_running_loop(loop_name: str, script: Callable[..., Path]) -> None:
     path = script(
         """
