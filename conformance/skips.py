@@ -70,6 +70,24 @@ SKIPS: tuple[Skip, ...] = (
     ),
     Skip(
         OS_THREADS,
+        "it asks a queue in a busy loop whether it is empty, until the other thread has emptied it",
+        ("test_logging.ConfigDictTest.test_config_queue_handler",),
+        versions=("3.12", "3.13", "3.14", "3.15"),
+    ),
+    Skip(
+        NO_LOOP,
+        "a record has the name of the task that runs the code; here there is one",
+        ("test_logging.LogRecordTest.test_optional",),
+        versions=("3.12", "3.13", "3.14", "3.15"),
+    ),
+    Skip(
+        INTERNALS,
+        "it takes asyncio out of `sys.modules` and goes on to use it; the loop outside is not known "
+        "then, and not hidden",
+        ("test_logging.LogRecordTest.test_taskName_without_asyncio_imported",),
+    ),
+    Skip(
+        OS_THREADS,
         "the loop's selector is a mock that never waits, and so gives no turn to the other thread",
         (
             "test_asyncio.test_base_events.BaseEventLoopTests.test_check_thread",

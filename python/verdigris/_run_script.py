@@ -451,11 +451,19 @@ class _OnTrio:
         """The main task."""
         trio: Any = sys.modules["trio"]
         self._task, self._token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
+        trios = signal.getsignal(signal.SIGINT)
+        # Trio's raises KeyboardInterrupt in whatever function runs.
+        own = getattr(trios, "__module__", None) == "trio._core._ki"
+        handler = _sigint_handler(self)
+        if own:
+            signal.signal(signal.SIGINT, handler)
         _signal_handlers.deliver_to(self)
         try:
             await self
         finally:
             self._token = None
+            if own and signal.getsignal(signal.SIGINT) is handler:
+                signal.signal(signal.SIGINT, trios)
 
     def __await__(self) -> Generator[Any, Any, None]:
         step, value = self.coroutine.send, None
@@ -479,6 +487,12 @@ class _OnTrio:
         self.error = error
         self._token.run_sync_soon(self._end_wait)
         return True
+
+    def on_sigint(self, number: int, frame: FrameType | None) -> None:
+        """The handler of SIGINT."""
+        if _wait.current() is self.coroutine:
+            raise KeyboardInterrupt
+        self.interrupt(KeyboardInterrupt())
 
     def _end_wait(self) -> None:
         # As Trio does it for Ctrl-C. There is no public way to end a wait but to cancel a scope.
@@ -511,7 +525,7 @@ def _run_on_asyncio(main: Callable[[], None], new_loop: Callable[[], Any]) -> No
         _close(loop)
 
 
-def _sigint_handler(main: _OnAsyncio) -> Callable[[int, FrameType | None], None]:
+def _sigint_handler(main: _OnAsyncio | _OnTrio) -> Callable[[int, FrameType | None], None]:
     def handler(number: int, frame: FrameType | None) -> None:
         main.on_sigint(number, frame)
 

@@ -380,9 +380,41 @@ def test_what_needs_a_thread_in_a_loop_of_the_programs_own(
     same(loop_name, path)
 
 
-def test_signals_reach_the_programs_own_loop(
+def test_a_signal_to_a_thread(loop_name: str, script: Callable[..., Path]) -> None:
+    path = script(
+        """
+        import signal, threading
+        signal.signal(signal.SIGUSR1, lambda number, frame: print("called"))
+        main = threading.get_ident()
+        signal.pthread_kill(main, signal.SIGUSR1)
+        thread = threading.Thread(target=lambda: signal.pthread_kill(main, signal.SIGUSR1))
+        thread.start()
+        thread.join()
+        """
+    )
+    assert same(loop_name, path).stdout == "called\ncalled\n"
+
+
+def test_a_thread_that_interrupts_the_main_one_as_it_begins(
     loop_name: str, script: Callable[..., Path]
 ) -> None:
+    path = script(
+        """
+        import _thread, threading
+        thread = threading.Thread(target=_thread.interrupt_main)
+        try:
+            thread.start()
+            thread.join()
+        except KeyboardInterrupt:
+            print("interrupted")
+        thread.join()
+        print(thread.is_alive())
+        """
+    )
+    assert same(loop_name, path).stdout == "interrupted\nFalse\n"
+
+
+def test_signals_reach_the_programs_own_loop(loop_name: str, script: Callable[..., Path]) -> None:
     path = script(
         """
         import asyncio, os, signal, subprocess
