@@ -82,8 +82,8 @@ SKIPS: tuple[Skip, ...] = (
     ),
     Skip(
         INTERNALS,
-        "it takes asyncio out of `sys.modules` and goes on to use it; the loop outside is not known "
-        "then, and not hidden",
+        "it takes asyncio out of `sys.modules` and goes on to use it; the loop outside is not "
+        "known then, and not hidden",
         ("test_logging.LogRecordTest.test_taskName_without_asyncio_imported",),
     ),
     Skip(
