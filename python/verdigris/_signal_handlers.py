@@ -61,7 +61,7 @@ def deliver_to(main: Main | None) -> None:
     _main, _main_thread_ident = main, _get_ident()
     signal.signal, signal.getsignal = signal_wrapping, _getsignal_unwrapping
     if _pthread_kill is not None:
-        signal.pthread_kill = _pthread_kill_of_green
+        signal.pthread_kill = functools.wraps(_pthread_kill)(_pthread_kill_of_green)
 
 
 @functools.wraps(signal.signal)
