@@ -135,8 +135,8 @@ def _in_sync_code() -> bool:
 class _Current:
     """What a thread knows of the loop that it runs: the loop, its task, its hooks for signals."""
 
-    def __init__(self) -> None:
-        """Takes what there is now."""
+    def __init__(self, wakeup: int = -1) -> None:
+        """Takes what there is now. `wakeup` is the descriptor for signals that is expected."""
         self.loop = _running_asyncio()
         # Before 3.12 the current task of each loop is kept apart, and need not be touched.
         self.task = None
@@ -145,10 +145,7 @@ class _Current:
         self.hooks = sys.get_asyncgen_hooks()
         self.trio = dict(vars(_trio_context() or _NoTrio()))
         self.in_main_thread = threading.current_thread() is threading.main_thread()
-        self.wakeup = -1
-        if self.in_main_thread:
-            self.wakeup = signal.set_wakeup_fd(-1)
-            signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+        self.wakeup = _wakeup_fd(wakeup) if self.in_main_thread else -1
 
     def hide(self) -> None:
         """Makes it as if no loop ran."""
@@ -158,11 +155,9 @@ class _Current:
         context = _trio_context()
         if context is not None:
             vars(context).clear()
-        if self.in_main_thread:
-            signal.set_wakeup_fd(-1)
 
     def show(self) -> None:
-        """Puts all back, where nothing is."""
+        """Puts all back, where nothing is. But for the descriptor, which `show_wakeup` does."""
         context = _trio_context()
         if context is not None:
             vars(context).update(self.trio)
@@ -170,8 +165,26 @@ class _Current:
         if self.task is not None:
             _swap_task()(self.loop, self.task)
         sys.set_asyncgen_hooks(*self.hooks)
+
+    def show_wakeup(self) -> None:
+        """Has signals write to the loop's descriptor, if it has one."""
         if self.in_main_thread:
             signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+
+
+def _wakeup_fd(expected: int) -> int:
+    """Asks which descriptor signals write to. There is no way to ask but to set another one.
+
+    A signal that comes in between is lost, but not if it is the one that is expected.
+    """
+    try:
+        fd = signal.set_wakeup_fd(expected, warn_on_full_buffer=False)
+    except (OSError, ValueError):  # that one is closed by now
+        expected = -1
+        fd = signal.set_wakeup_fd(-1)
+    if fd != expected:
+        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+    return fd
 
 
 class _NoTrio:
@@ -196,22 +209,27 @@ class _Outer:
         """Takes the loop that runs now."""
         self.reactor = _reactors.of_running_loop()
         self.current = _Current()
+        # Of the inner loop, as it was found last.
+        self._wakeup = -1
 
     def surface(self) -> _Current:
         """Shows it again: the function is about to wait. Returns what it takes the place of."""
-        inner = _Current()
+        inner = _Current(self._wakeup)
+        self._wakeup = inner.wakeup
         inner.hide()
         self.current.show()
-        if inner.wakeup != -1:
-            # A signal that comes now is for the loop that has handlers. The outer one wakes all the
-            # same: it waits for what the inner one waits for, this descriptor included.
-            signal.set_wakeup_fd(inner.wakeup, warn_on_full_buffer=False)
+        if inner.wakeup == -1:
+            self.current.show_wakeup()
+        # Else a signal that comes now is for the inner loop, which has handlers. The outer one
+        # wakes all the same: it waits for what the inner one waits for, this descriptor included.
         return inner
 
     def submerge(self, inner: _Current) -> None:
         """Hides it: the function goes on."""
         self.current.hide()
         inner.show()
+        if inner.wakeup == -1:
+            inner.show_wakeup()
 
 
 @contextlib.contextmanager
@@ -222,11 +240,14 @@ def _hidden() -> Iterator[None]:
     me = _wait.get_ident()
     _wait.running_inner_loops.add(me)
     outer.current.hide()
+    if outer.current.in_main_thread:
+        signal.set_wakeup_fd(-1)
     try:
         with _own_sigint():
             yield
     finally:
         outer.current.show()
+        outer.current.show_wakeup()
         _wait.running_inner_loops.discard(me)
         _engine.leave_inner_loop()
 

@@ -61,7 +61,7 @@ def deliver_to(main: Main | None) -> None:
     _main, _main_thread_ident = main, _get_ident()
     signal.signal, signal.getsignal = signal_wrapping, _getsignal_unwrapping
     if _pthread_kill is not None:
-        signal.pthread_kill = functools.wraps(_pthread_kill)(_pthread_kill_of_green)
+        signal.pthread_kill = _pthread_kill_of_green
 
 
 @functools.wraps(signal.signal)
@@ -91,3 +91,7 @@ def _pthread_kill_of_green(thread_id: int, signalnum: int) -> None:
         is_main = thread_id == main.ident
         thread_id = _main_thread_ident if is_main else _thread.os_ident(thread_id)
     _pthread_kill(thread_id, signalnum)
+
+
+if _pthread_kill is not None:
+    functools.update_wrapper(_pthread_kill_of_green, _pthread_kill).__module__ = "signal"
