@@ -118,6 +118,17 @@ SKIPS: tuple[Skip, ...] = (
     ),
     Skip(
         INTERNALS,
+        "it replaces functions that the stdlib's own `Popen.wait` calls, and counts the calls",
+        (
+            "test_subprocess.FastWaitTestCase"
+            ".test_pidfd_open_notification_without_immediate_reap",
+            "test_subprocess.FastWaitTestCase.test_pidfd_open_race",
+            "test_subprocess.FastWaitTestCase.test_wait_pidfd_open_error",
+        ),
+        versions=("3.15",),
+    ),
+    Skip(
+        INTERNALS,
         "it compares `__all__` with the names whose `__module__` is the module's; what is replaced "
         "says where it was written",
         ("test_threading.MiscTestCase.test__all__",),
@@ -150,6 +161,11 @@ SKIPS: tuple[Skip, ...] = (
             "test_asyncio.test_events.*GetEventLoop.test_get_event_loop_returns_running_loop",
             "test_asyncio.test_events.*GetEventLoop.test_get_event_loop_returns_running_loop2",
         ),
+    ),
+    Skip(
+        NO_LOOP,
+        "`current_task` in sync code is the task that runs the program",
+        ("test_asyncio.test_tasks.*CurrentLoopTests.test_current_task_no_running_loop_implicit",),
     ),
     Skip(
         NO_LOOP,
