@@ -35,6 +35,7 @@ def allow() -> None:
     """
     global _outer
     _outer = _running_trio() or _running_asyncio()
+    _Wakeup.allow()
     when_imported("asyncio", _allow_asyncio)
     when_imported("uvloop", _allow_uvloop)
     when_imported("trio", _allow_trio)
@@ -135,8 +136,8 @@ def _in_sync_code() -> bool:
 class _Current:
     """What a thread knows of the loop that it runs: the loop, its task, its hooks for signals."""
 
-    def __init__(self, wakeup: int = -1) -> None:
-        """Takes what there is now. `wakeup` is the descriptor for signals that is expected."""
+    def __init__(self) -> None:
+        """Takes what there is now."""
         self.loop = _running_asyncio()
         # Before 3.12 the current task of each loop is kept apart, and need not be touched.
         self.task = None
@@ -144,8 +145,8 @@ class _Current:
             self.task = sys.modules["asyncio"].current_task(self.loop)
         self.hooks = sys.get_asyncgen_hooks()
         self.trio = dict(vars(_trio_context() or _NoTrio()))
-        self.in_main_thread = threading.current_thread() is threading.main_thread()
-        self.wakeup = _wakeup_fd(wakeup) if self.in_main_thread else -1
+        #: Whether the loop that goes on in its place may have the descriptor for signals.
+        self.lends_wakeup = False
 
     def hide(self) -> None:
         """Makes it as if no loop ran."""
@@ -157,7 +158,7 @@ class _Current:
             vars(context).clear()
 
     def show(self) -> None:
-        """Puts all back, where nothing is. But for the descriptor, which `show_wakeup` does."""
+        """Puts all back, where nothing is."""
         context = _trio_context()
         if context is not None:
             vars(context).update(self.trio)
@@ -165,26 +166,6 @@ class _Current:
         if self.task is not None:
             _swap_task()(self.loop, self.task)
         sys.set_asyncgen_hooks(*self.hooks)
-
-    def show_wakeup(self) -> None:
-        """Has signals write to the loop's descriptor, if it has one."""
-        if self.in_main_thread:
-            signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
-
-
-def _wakeup_fd(expected: int) -> int:
-    """Asks which descriptor signals write to. There is no way to ask but to set another one.
-
-    A signal that comes in between is lost, but not if it is the one that is expected.
-    """
-    try:
-        fd = signal.set_wakeup_fd(expected, warn_on_full_buffer=False)
-    except (OSError, ValueError):  # that one is closed by now
-        expected = -1
-        fd = signal.set_wakeup_fd(-1)
-    if fd != expected:
-        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
-    return fd
 
 
 class _NoTrio:
@@ -202,6 +183,60 @@ def _set_running_asyncio(loop: Any) -> None:
         asyncio._set_running_loop(loop)
 
 
+class _Wakeup:
+    """The descriptor that signals write to.
+
+    Trio has one, and so has a loop of the program's with handlers: asyncio would not know of a
+    signal otherwise. What the program has set stays, while its sync code runs too. The outer loop
+    wakes all the same: it waits for what the inner one waits for, this descriptor included.
+    """
+
+    #: The outer loop's.
+    outer = -1
+    #: The one that was found last.
+    _found = -1
+
+    @classmethod
+    def allow(cls) -> None:
+        """Keeps the outer loop's."""
+        if threading.current_thread() is threading.main_thread():
+            cls.outer = cls._current()
+
+    @classmethod
+    def take(cls) -> bool:
+        """Takes the outer loop's away, if it is in place. Returns whether it was."""
+        return cls._put(-1, in_place_of=cls.outer)
+
+    @classmethod
+    def give(cls) -> bool:
+        """Puts the outer loop's in place, if the program has none. Returns whether it had none."""
+        return cls._put(cls.outer, in_place_of=-1)
+
+    @classmethod
+    def _put(cls, fd: int, in_place_of: int) -> bool:
+        if cls.outer == -1 or threading.current_thread() is not threading.main_thread():
+            return False
+        if cls._current() != in_place_of:
+            return False
+        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+        cls._found = fd
+        return True
+
+    @classmethod
+    def _current(cls) -> int:
+        # There is no way to ask but to set another one. A signal that comes in between is lost,
+        # but not if it is the one that is expected.
+        try:
+            fd = signal.set_wakeup_fd(cls._found, warn_on_full_buffer=False)
+        except (OSError, ValueError):  # that one is closed by now
+            cls._found = -1
+            fd = signal.set_wakeup_fd(-1)
+        if fd != cls._found:
+            signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+            cls._found = fd
+        return fd
+
+
 class _Outer:
     """The loop outside, for the engine."""
 
@@ -209,27 +244,21 @@ class _Outer:
         """Takes the loop that runs now."""
         self.reactor = _reactors.of_running_loop()
         self.current = _Current()
-        # Of the inner loop, as it was found last.
-        self._wakeup = -1
 
     def surface(self) -> _Current:
         """Shows it again: the function is about to wait. Returns what it takes the place of."""
-        inner = _Current(self._wakeup)
-        self._wakeup = inner.wakeup
+        inner = _Current()
         inner.hide()
         self.current.show()
-        if inner.wakeup == -1:
-            self.current.show_wakeup()
-        # Else a signal that comes now is for the inner loop, which has handlers. The outer one
-        # wakes all the same: it waits for what the inner one waits for, this descriptor included.
+        inner.lends_wakeup = _Wakeup.give()
         return inner
 
     def submerge(self, inner: _Current) -> None:
         """Hides it: the function goes on."""
+        if inner.lends_wakeup:
+            _Wakeup.take()
         self.current.hide()
         inner.show()
-        if inner.wakeup == -1:
-            inner.show_wakeup()
 
 
 @contextlib.contextmanager
@@ -240,14 +269,13 @@ def _hidden() -> Iterator[None]:
     me = _wait.get_ident()
     _wait.running_inner_loops.add(me)
     outer.current.hide()
-    if outer.current.in_main_thread:
-        signal.set_wakeup_fd(-1)
+    _Wakeup.take()
     try:
         with _own_sigint():
             yield
     finally:
         outer.current.show()
-        outer.current.show_wakeup()
+        _Wakeup.give()
         _wait.running_inner_loops.discard(me)
         _engine.leave_inner_loop()
 

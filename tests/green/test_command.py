@@ -437,6 +437,30 @@ def test_signals_reach_the_programs_own_loop(loop_name: str, script: Callable[..
     same(loop_name, path)
 
 
+def test_signals_that_sync_code_added_to_a_loop(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import asyncio, os, signal
+
+        async def main():
+            got.clear()
+            os.kill(os.getpid(), signal.SIGUSR1)  # It comes while the loop computes.
+            await asyncio.wait_for(got.wait(), 20)
+
+        loop = asyncio.new_event_loop()
+        got = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, got.set)
+        for _ in range(3):
+            loop.run_until_complete(main())
+        loop.close()
+        print("got all")
+        """
+    )
+    same(loop_name, path)
+
+
 def test_sync_code_sees_no_running_loop(loop_name: str, script: Callable[..., Path]) -> None:
     path = script(
         """
