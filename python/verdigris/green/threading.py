@@ -233,10 +233,14 @@ def _condition_wait(self: Any, timeout: float | None = None) -> bool:
     state = self._release_save()
     try:
         try:
-            if timeout is None or timeout > 0:
-                notified = waiter.acquire(True, -1 if timeout is None else timeout)
-            else:
+            # What is no number is refused by 3.15, and is nothing to earlier versions.
+            over = timeout is not None and (
+                timeout <= 0 if _sys_module.version_info >= (3, 15) else not timeout > 0
+            )
+            if over:
                 notified = waiter.acquire(False)
+            else:
+                notified = waiter.acquire(True, -1 if timeout is None else timeout)
         finally:
             self._acquire_restore(state)
     except BaseException:
