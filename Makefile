@@ -68,7 +68,7 @@ compatibility: build $(STAMPS)/test ## the sync libraries of docs/compatibility.
 	$(BIN)/python scripts/compatibility --check $(if $(ARGS),-- $(ARGS))
 
 conformance: build $(STAMPS)/bench ## CPython's own tests over the green modules, at the end a table (ARGS="--ci": a part)
-	$(BIN)/python conformance/run.py --report docs/conformance.md $(ARGS)
+	$(BIN)/python conformance/run.py $(ARGS)
 
 build: $(STAMPS)/engine ## the extension, into the environment, as an editable install
 

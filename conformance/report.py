@@ -72,8 +72,8 @@ def _outcomes(store: Path) -> Iterator[tuple[str, str, str, dict[str, Outcome]]]
                     )  # fmt: skip
 
 
-def write(store: Path, table: Path | None, results: Path | None) -> None:
-    """Writes the page and the JSON, of all that is kept."""
+def write(store: Path, table: Path) -> None:
+    """Writes the page, and `results.json` beside the results, of all that is kept."""
     counts: Counts = {}
     lines: dict[str, dict[str, dict[str, list[str]]]] = {}
     for version, mode, module, outcomes in _outcomes(store):
@@ -84,17 +84,15 @@ def write(store: Path, table: Path | None, results: Path | None) -> None:
             if outcome.status != "passed":
                 statuses = lines.setdefault(version, {}).setdefault(mode, {})
                 statuses.setdefault(outcome.status, []).append(one)
-    if results is not None:
-        whole = {
-            version: {
-                mode: {"files": rows, "not_passed": lines.get(version, {}).get(mode, {})}
-                for mode, rows in by_mode.items()
-            }
-            for version, by_mode in counts.items()
+    whole = {
+        version: {
+            mode: {"files": rows, "not_passed": lines.get(version, {}).get(mode, {})}
+            for mode, rows in by_mode.items()
         }
-        results.write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
-    if table is not None:
-        table.write_text(page(counts))
+        for version, by_mode in counts.items()
+    }
+    (store / "results.json").write_text(json.dumps(whole, indent=1, sort_keys=True) + "\n")
+    table.write_text(page(counts))
 
 
 def page(counts: Counts) -> str:

@@ -9,6 +9,9 @@ machine and not in another mode counts against that mode. Results are kept in th
 that was stopped goes on where it was; they are dropped when the package, the worker or the peer has
 changed.
 
+After a run of all files the table of all versions that are kept is written to docs/conformance.md,
+and all that is known to results.json in the cache.
+
 The exit code is 1 if a test fails or hangs on verdigris that the list (`skips.py`) does not name.
 """
 
@@ -33,6 +36,7 @@ from one_file import Record, Run
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "verdigris"
 VERSION = "%d.%d" % sys.version_info[:2]  # noqa: UP031
+PAGE = modes.CHECKOUT / "docs" / "conformance.md"
 STORE = CACHE / "conformance" / VERSION
 
 
@@ -52,8 +56,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--listed", action="store_true", help="run the tests of the list as well")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--limit", type=float, default=60.0, help="seconds for one test")
-    parser.add_argument("--json", type=Path, help="write all results there")
-    parser.add_argument("--report", type=Path, help="write the table of all versions there")
     parser.add_argument("--only-report", action="store_true", help="run nothing")
     parser.add_argument("--store", type=Path, default=STORE, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -127,7 +129,7 @@ def main() -> int:
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
     if options.only_report:
-        report.write(CACHE / "conformance", options.report, options.json)
+        report.write(CACHE / "conformance", PAGE)
         return 0
     names = options.files or list(files.CI if options.ci else files.FILES)
     unknown = [name for name in names if name.partition(".")[0] not in files.FILES]
@@ -163,7 +165,8 @@ def main() -> int:
     for (mode, module), record in records.items():
         if mode in modes.LOOPS:
             bad += show(mode, records[modes.BASE, module], record)
-    report.write(CACHE / "conformance", options.report, options.json)
+    if not options.ci and not options.files:
+        report.write(CACHE / "conformance", PAGE)
     print(f"\n{bad} tests fail or hang that the list does not name")
     return 1 if bad else 0
 

@@ -123,7 +123,12 @@ SKIPS: tuple[Skip, ...] = (
         INTERNALS,
         "it counts the executor's private `_threads`, which are its OS threads; its green workers "
         "are elsewhere",
-        ("test_concurrent_futures.test_shutdown.ThreadPoolShutdownTest.test_threads_terminate",),
+        (
+            "test_concurrent_futures.test_shutdown.ThreadPoolShutdownTest.test_threads_terminate",
+            "test_concurrent_futures.test_thread_pool.ThreadPoolExecutorTest"
+            ".test_idle_thread_reuse",
+            "test_concurrent_futures.test_thread_pool.ThreadPoolExecutorTest.test_saturation",
+        ),
     ),
     Skip(
         INTERNALS,
@@ -144,8 +149,7 @@ SKIPS: tuple[Skip, ...] = (
         INTERNALS,
         "it replaces functions that the stdlib's own `Popen.wait` calls, and counts the calls",
         (
-            "test_subprocess.FastWaitTestCase"
-            ".test_pidfd_open_notification_without_immediate_reap",
+            "test_subprocess.FastWaitTestCase.test_pidfd_open_notification_without_immediate_reap",
             "test_subprocess.FastWaitTestCase.test_pidfd_open_race",
             "test_subprocess.FastWaitTestCase.test_wait_pidfd_open_error",
         ),
