@@ -5,6 +5,7 @@ modules, in the order in which they are applied, and keeps what the stdlib had b
 patch use it: in place (`_patch_in_place`) and for imports (`_patch_imports`).
 """
 
+import functools
 import importlib
 import sys
 from collections.abc import Iterable
@@ -156,10 +157,11 @@ def _patchable(public: str, twin: ModuleType | None) -> list[Patchable]:
 
 
 def _keep_name(function: Any, name: str) -> None:
-    """Has a function find what a global name of its module stands for now, for good."""
+    """Has a function call what a global name of its module stands for now, for good."""
     kept = f"_verdigris_stdlib{name}"
     code = function.__code__
-    function.__globals__.setdefault(kept, function.__globals__[name])
+    # Not the object itself, which would be replaced like any that a module of the stdlib has.
+    function.__globals__.setdefault(kept, functools.partial(function.__globals__[name]))
     names = tuple(kept if one == name else one for one in code.co_names)
     function.__code__ = code.replace(co_names=names)
 
