@@ -174,6 +174,25 @@ SKIPS: tuple[Skip, ...] = (
         ("test_threading.ExceptHookTests.test_excepthook_thread_None",),
     ),
     Skip(
+        DEFECT,
+        "threads that call `get(False)` in a busy loop give no turn to those that put; sockets and "
+        "`select` do, queues do not yet",
+        (
+            "test_queue.*.test_shutdown_all_methods_in_many_threads",
+            "test_queue.*.test_shutdown_immediate_all_methods_in_many_threads",
+        ),
+        versions=("3.13", "3.14", "3.15"),
+    ),
+    Skip(
+        INTERNALS,
+        "it looks into the private `threading._active` for the dummy thread of a function that has "
+        "ended; here it goes with the function, on asyncio a little later",
+        (
+            "test_threading.ThreadTests.test_foreign_thread",
+            "test_threading.ThreadTests.test_ident_of_no_threading_threads",
+        ),
+    ),
+    Skip(
         NO_LOOP,
         "the constructors that are written in C find the loop of the thread, which runs the "
         "program",
