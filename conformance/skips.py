@@ -174,6 +174,25 @@ SKIPS: tuple[Skip, ...] = (
         ("test_threading.ExceptHookTests.test_excepthook_thread_None",),
     ),
     Skip(
+        OS_THREADS,
+        "it opens a FIFO by `open()`, which blocks the OS thread; `os.open` waits",
+        ("test_logging.RotatingFileHandlerTest.test_should_not_rollover_named_pipe",),
+        versions=("3.14", "3.15"),
+    ),
+    Skip(
+        INTERNALS,
+        "it knows the size in bytes of the object that is written in C",
+        ("test_queue.CSimpleQueueTest.test_simplequeue_sizeof",),
+        versions=("3.15",),
+    ),
+    Skip(
+        DEFECT,
+        "`__setattr__` of `threading.local` with a name that is no string has the error of "
+        "`getattr`",
+        ("test_threading_local.ThreadLocalTest.test_error",),
+        versions=("3.15",),
+    ),
+    Skip(
         DEFECT,
         "threads that call `get(False)` in a busy loop give no turn to those that put; sockets and "
         "`select` do, queues do not yet",
