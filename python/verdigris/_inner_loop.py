@@ -203,9 +203,15 @@ class _Wakeup:
 
     @classmethod
     def allow(cls) -> None:
-        """Keeps the outer loop's."""
-        if threading.current_thread() is threading.main_thread():
-            cls.outer = cls._current()
+        """Keeps the outer loop's. In its thread, which need not be the main one."""
+        # Green `threading` may not know yet that the caller is the main function.
+        try:
+            cls.outer = signal.set_wakeup_fd(-1)
+        except ValueError:
+            cls.outer = -1
+        else:
+            signal.set_wakeup_fd(cls.outer, warn_on_full_buffer=False)
+        cls._found = cls.outer
 
     @classmethod
     def take(cls) -> bool:
