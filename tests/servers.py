@@ -127,6 +127,58 @@ def mariadb() -> Iterator[dict[str, Any]]:
             }
 
 
+# --- RabbitMQ ----------------------------------------------------------------
+
+# Debian's /usr/sbin/rabbitmq-server changes to a user and a directory of its own, and calls this.
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+
+@pytest.fixture(scope="session")
+def rabbitmq() -> Iterator[dict[str, Any]]:
+    """Host, port, user and password of a RabbitMQ server. Its virtual host is "/"."""
+    command = RABBITMQ if Path(RABBITMQ).exists() else program("rabbitmq-server")
+    names = program("epmd")
+    user = unprivileged("rabbitmq", "nobody")
+    port, names_port, nodes_port = free_port(), free_port(), free_port()
+    with directory_for(user) as directory:
+        (directory / "plugins").write_text("[].\n")
+        settings = {
+            "HOME": directory,  # of the secret that Erlang's nodes share
+            # A node must be known to an epmd. Without one it starts one that stays for good, so
+            # this has its own, and is told to start none.
+            "ERL_EPMD_PORT": names_port,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_FLAGS": "-start_epmd false",
+            "RABBITMQ_NODENAME": f"tests-{port}@localhost",
+            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
+            "RABBITMQ_NODE_PORT": port,
+            "RABBITMQ_DIST_PORT": nodes_port,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_CONF_ENV_FILE": directory / "none",
+            "RABBITMQ_CONFIG_FILE": directory / "none",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": directory / "plugins",
+            "RABBITMQ_MNESIA_BASE": directory / "data",
+            "RABBITMQ_LOG_BASE": directory / "logs",
+            "RABBITMQ_LOGS": "-",
+            # The script becomes the server then, rather than waiting for it.
+            "RABBITMQ_ALLOW_INPUT": "1",
+        }
+        options = {
+            **user,
+            "cwd": directory,
+            "env": {**os.environ, **{name: str(value) for name, value in settings.items()}},
+        }
+        with (
+            running(
+                [names, "-port", str(names_port), "-address", "127.0.0.1"],
+                listening(names_port),
+                **options,
+            ),
+            running([command, "-noinput"], listening(port), **options),
+        ):
+            yield {"host": "127.0.0.1", "port": port, "user": "guest", "password": "guest"}
+
+
 # --- nginx -------------------------------------------------------------------
 
 NGINX_MODULES = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules"]
