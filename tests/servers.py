@@ -133,15 +133,28 @@ def mariadb() -> Iterator[dict[str, Any]]:
 RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
 
 
+RABBITMQ_SETTINGS = """
+listeners.tcp.1 = 127.0.0.1:{port}
+listeners.ssl.1 = 127.0.0.1:{tls_port}
+ssl_options.certfile = {directory}/certificate
+ssl_options.keyfile = {directory}/certificate
+ssl_options.verify = verify_none
+"""
+
+
 @pytest.fixture(scope="session")
-def rabbitmq() -> Iterator[dict[str, Any]]:
-    """Host, port, user and password of a RabbitMQ server. Its virtual host is "/"."""
+def rabbitmq(certificates: Certificates) -> Iterator[dict[str, Any]]:
+    """Host, ports, user and password of a RabbitMQ server. Its virtual host is "/"."""
     command = RABBITMQ if Path(RABBITMQ).exists() else program("rabbitmq-server")
     names = program("epmd")
     user = unprivileged("rabbitmq", "nobody")
-    port, names_port, nodes_port = free_port(), free_port(), free_port()
+    port, tls_port, names_port, nodes_port = (free_port() for _ in range(4))
     with directory_for(user) as directory:
+        (directory / "certificate").write_bytes(certificates.good.read_bytes())
         (directory / "plugins").write_text("[].\n")
+        (directory / "rabbitmq.conf").write_text(
+            RABBITMQ_SETTINGS.format(directory=directory, port=port, tls_port=tls_port)
+        )
         settings = {
             "HOME": directory,  # of the secret that Erlang's nodes share
             # A node must be known to an epmd. Without one it starts one that stays for good, so
@@ -150,12 +163,10 @@ def rabbitmq() -> Iterator[dict[str, Any]]:
             "ERL_EPMD_ADDRESS": "127.0.0.1",
             "ERL_FLAGS": "-start_epmd false",
             "RABBITMQ_NODENAME": f"tests-{port}@localhost",
-            "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
-            "RABBITMQ_NODE_PORT": port,
             "RABBITMQ_DIST_PORT": nodes_port,
             "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
             "RABBITMQ_CONF_ENV_FILE": directory / "none",
-            "RABBITMQ_CONFIG_FILE": directory / "none",
+            "RABBITMQ_CONFIG_FILE": directory / "rabbitmq.conf",
             "RABBITMQ_ENABLED_PLUGINS_FILE": directory / "plugins",
             "RABBITMQ_MNESIA_BASE": directory / "data",
             "RABBITMQ_LOG_BASE": directory / "logs",
@@ -174,9 +185,15 @@ def rabbitmq() -> Iterator[dict[str, Any]]:
                 listening(names_port),
                 **options,
             ),
-            running([command, "-noinput"], listening(port), **options),
+            running([command, "-noinput"], listening(port, tls_port), **options),
         ):
-            yield {"host": "127.0.0.1", "port": port, "user": "guest", "password": "guest"}
+            yield {
+                "host": "127.0.0.1",
+                "port": port,
+                "tls_port": tls_port,
+                "user": "guest",
+                "password": "guest",
+            }
 
 
 # --- nginx -------------------------------------------------------------------

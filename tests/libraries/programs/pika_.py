@@ -1,5 +1,6 @@
 """pika's BlockingConnection, which waits in epoll and looks names up in a thread."""
 
+import ssl
 import threading
 import time
 from collections.abc import Iterator
@@ -95,6 +96,28 @@ def large_message() -> None:
         assert len(at.basic_get(name, auto_ack=True)[2]) == 2_000_000
 
 
+def tls_parameters(context: ssl.SSLContext) -> dict[str, Any]:
+    return {
+        "port": servers.rabbitmq["tls_port"],
+        "ssl_options": pika.SSLOptions(context, HOST),
+    }
+
+
+@probe
+def tls() -> None:
+    trusting = ssl.create_default_context(cafile=servers.certificates["authority"])
+    with channel(**tls_parameters(trusting)) as at:
+        name = queue(at)
+        at.confirm_delivery()
+        at.basic_publish("", name, b"x" * 200_000)
+        assert len(at.basic_get(name, auto_ack=True)[2]) == 200_000
+
+
+@probe(raises=ssl.SSLCertVerificationError)
+def tls_of_an_unknown_authority() -> None:
+    pika.BlockingConnection(parameters(**tls_parameters(ssl.create_default_context())))
+
+
 @probe
 def work_that_three_consumers_share() -> None:
     done: list[int] = []
@@ -136,9 +159,7 @@ def work_that_three_consumers_share() -> None:
 def consumer_that_another_thread_stops() -> None:
     with channel() as at:
         at.basic_consume(queue(at), lambda *_: None)
-        stopper = threading.Timer(
-            0.05, at.connection.add_callback_threadsafe, (at.stop_consuming,)
-        )
+        stopper = threading.Timer(0.05, at.connection.add_callback_threadsafe, (at.stop_consuming,))
         stopper.start()
         at.start_consuming()
         stopper.join()
@@ -199,9 +220,9 @@ def call_later() -> None:
 
 @probe
 def heartbeat() -> None:
-    # The server closes a connection that was silent for twice as long as this.
+    # The server closes a connection that was silent for three times as long, and a bit.
     with channel(heartbeat=1) as at:
-        at.connection.sleep(3.5)
+        at.connection.sleep(4)
         name = queue(at)
         assert at.basic_get(name) == (None, None, None)
 
