@@ -269,18 +269,33 @@ def late(at: Any) -> str:
     return name
 
 
-def closed_by_a_thread(connection: Any) -> None:
+@contextmanager
+def closed_by_a_thread(connection: Any, keep: bool = False) -> Iterator[None]:
+    """Closes a connection at the end, or with `keep` after an error alone."""
     # `close` waits for the server's answer, and pika has no other way to close. Trio cancels every
-    # wait of a cancelled task, that for the answer too, but not the thread's.
-    closer = threading.Thread(target=connection.close)
+    # wait of a cancelled task, that for the answer too, but not those of a thread that has begun.
+    ended = threading.Event()
+    kept = False
+
+    def close() -> None:
+        ended.wait()
+        if not kept:
+            connection.close()
+
+    closer = threading.Thread(target=close)
     closer.start()
-    closer.join()
+    try:
+        yield
+        kept = keep
+    finally:
+        ended.set()
+        closer.join()
 
 
 @probe(slow=True)
 def slow() -> None:
     connection = pika.BlockingConnection(parameters())
-    try:
+    with closed_by_a_thread(connection):
         at = connection.channel()
         heard = []
 
@@ -291,21 +306,18 @@ def slow() -> None:
         at.basic_consume(late(at), take, auto_ack=True)
         at.start_consuming()
         assert heard == [b"slow"]
-    finally:
-        closed_by_a_thread(connection)
 
 
-kept: list[Any] = []
+kept_connections: list[Any] = []
 
 
 @probe(slow=True)
 def slow_on_a_kept_connection() -> None:
-    connection = kept.pop() if kept else pika.BlockingConnection(parameters())
-    try:
-        with connection.channel() as at:
-            _, _, body = next(at.consume(late(at), auto_ack=True))
-            assert body == b"slow"
-    except BaseException:
-        closed_by_a_thread(connection)
-        raise
-    kept.append(connection)
+    if kept_connections:
+        connection = kept_connections.pop()
+    else:
+        connection = pika.BlockingConnection(parameters())
+    with closed_by_a_thread(connection, keep=True), connection.channel() as at:
+        _, _, body = next(at.consume(late(at), auto_ack=True))
+        assert body == b"slow"
+    kept_connections.append(connection)
