@@ -266,10 +266,11 @@ def channel_closed_by_the_server() -> None:
         kombu.Queue(kombu.uuid(), channel=connection.default_channel).queue_declare(passive=True)
 
 
-@probe(raises=amqp.exceptions.InvalidCommand)
+@probe(raises=amqp.exceptions.AMQPNotImplementedError)
 def connection_closed_by_the_server() -> None:
     with connect() as connection:
-        kombu.Exchange("exchange", "there-is-no-such-type", channel=connection).declare()
+        consumer = kombu.Consumer(connection)
+        consumer.qos(prefetch_size=1)  # which RabbitMQ does not have
 
 
 @probe(raises=amqp.exceptions.AccessRefused)

@@ -243,7 +243,7 @@ def channel_closed_by_the_server() -> None:
 @probe(raises=ConnectionClosedByBroker)
 def connection_closed_by_the_server() -> None:
     with channel() as at:
-        at.exchange_declare("exchange", "there-is-no-such-type")
+        at.basic_qos(prefetch_size=1)  # which RabbitMQ does not have
 
 
 @probe(raises=ProbableAuthenticationError)
