@@ -1,0 +1,38 @@
+"""Outcomes that arrive on curio."""
+
+import concurrent.futures
+from typing import Any
+
+import curio
+
+from verdigris.loops._delivery import Delivery
+
+
+class CurioDelivery(Delivery):
+    """An outcome in a future of `concurrent.futures`, which curio's kernel knows to wait for."""
+
+    __slots__ = ("_future", "abandoned")
+    home = ("curio", None)
+
+    def __init__(self) -> None:
+        self._future: concurrent.futures.Future[Any] = concurrent.futures.Future()
+        self.abandoned = False
+
+    def deliver(self, value: Any, error: BaseException | None) -> None:
+        # curio cancels the future when the one who waits is cancelled.
+        if self._future.set_running_or_notify_cancel():
+            self._future.set_result((value, error))
+
+    async def wait(self) -> Any:
+        try:
+            await curio.traps._future_wait(self._future)
+        except BaseException:
+            self.abandoned = True
+            raise
+        value, error = self._future.result()
+        if error is None:
+            return value
+        try:
+            raise error
+        finally:
+            del error, self  # the traceback has this frame
