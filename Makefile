@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net matrix neighbours compatibility build clean
+.PHONY: help demo test check format bench bench-net matrix neighbours compatibility conformance build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -66,6 +66,9 @@ neighbours: build $(STAMPS)/test ## the tests with other releases of greenlet an
 
 compatibility: build $(STAMPS)/test ## the sync libraries of docs/compatibility.md on every loop, against real servers
 	$(BIN)/python scripts/compatibility --check $(if $(ARGS),-- $(ARGS))
+
+conformance: build $(STAMPS)/bench ## CPython's own tests over the green modules, at the end a table (ARGS="--ci": a part)
+	$(BIN)/python conformance/run.py $(ARGS)
 
 build: $(STAMPS)/engine ## the extension, into the environment, as an editable install
 

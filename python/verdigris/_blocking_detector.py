@@ -388,7 +388,7 @@ class _AsyncioWatch(_Watch):
 
         self._asyncio = asyncio
         # Weakly: a block that is never left must not keep its loop alive.
-        self._loop = weakref.ref(asyncio.get_running_loop())
+        self._loop = weakref.ref(asyncio._get_running_loop())
         self._question: asyncio.Handle | None = None
         # It calls the callbacks, so that a loop that waits has no frame of it.
         self._calls = asyncio.Handle._run.__code__

@@ -16,10 +16,13 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from verdigris import _engine
+from verdigris import _engine, _signal_handlers
 from verdigris._when_imported import when_imported
 from verdigris.green import _wait
 from verdigris.loops import _reactors
+
+# Whatever the program puts in its place.
+_signal = _signal_handlers.signal_wrapping
 
 # The loop that runs the program: an asyncio loop, or the run of Trio's.
 _outer: Any = None
@@ -34,6 +37,7 @@ def allow() -> None:
     """
     global _outer, _allowed
     _outer = _running_trio() or _running_asyncio()
+    _Wakeup.allow()
     if _allowed:
         return
     _allowed = True
@@ -66,15 +70,24 @@ def _allow_asyncio() -> None:
     ):
         for name in names:
             setattr(target, name, _alone(getattr(target, name)))
-    for name in ("run", "get_event_loop"):
-        function = getattr(asyncio, name)
-        hiding = _alone(function)
-        # Everywhere in asyncio; others take it from here.
-        for module in list(sys.modules.values()):
-            if getattr(module, "__name__", "").partition(".")[0] == "asyncio":
-                for key, value in list(vars(module).items()):
-                    if value is function:
-                        setattr(module, key, hiding)
+    # The last one is 3.11's: what futures and streams ask.
+    for name in ("run", "get_event_loop", "_get_event_loop"):
+        if not hasattr(asyncio.events, name) and not hasattr(asyncio, name):
+            continue
+        function = getattr(asyncio, name, None) or getattr(asyncio.events, name)
+        _replace_in_asyncio(function, _alone(function))
+    # What programs ask. asyncio's own modules have it from another, and so has the package here.
+    unseen: Any = _unseen(asyncio.get_running_loop)
+    asyncio.get_running_loop = unseen
+
+
+def _replace_in_asyncio(function: Callable[..., Any], green: Callable[..., Any]) -> None:
+    """Everywhere in asyncio; others take it from here."""
+    for module in list(sys.modules.values()):
+        if getattr(module, "__name__", "").partition(".")[0] == "asyncio":
+            for key, value in list(vars(module).items()):
+                if value is function:
+                    setattr(module, key, green)
 
 
 def _allow_uvloop() -> None:
@@ -95,16 +108,34 @@ def _alone(function: Callable[..., Any]) -> Callable[..., Any]:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
-        # What runs in a loop of the program's own is refused, as anywhere; so is async code that a
-        # green function awaits.
-        asyncios, trios = _running_asyncio(), _running_trio()
-        in_outer = trios is _outer if asyncios is None else asyncios is _outer and trios is None
-        if _outer is None or not in_outer or not _wait.starts_green_threads():
+        if not _in_sync_code():
             return function(*args, **kwargs)
         with _hidden():
             return function(*args, **kwargs)
 
     return call
+
+
+def _unseen(get_running_loop: Callable[[], Any]) -> Callable[[], Any]:
+    """`asyncio.get_running_loop`, by which the program's sync code asks whether there is one."""
+
+    @functools.wraps(get_running_loop)
+    def call() -> Any:
+        if _in_sync_code():
+            raise RuntimeError("no running event loop")
+        return get_running_loop()
+
+    return call
+
+
+def _in_sync_code() -> bool:
+    """Whether the program's sync code calls, to which there is no loop.
+
+    What runs in a loop of the program's own is not; nor is async code that a green function awaits.
+    """
+    asyncios, trios = _running_asyncio(), _running_trio()
+    in_outer = trios is _outer if asyncios is None else asyncios is _outer and trios is None
+    return _outer is not None and in_outer and _wait.starts_green_threads()
 
 
 class _Current:
@@ -119,11 +150,8 @@ class _Current:
             self.task = sys.modules["asyncio"].current_task(self.loop)
         self.hooks = sys.get_asyncgen_hooks()
         self.trio = dict(vars(_trio_context() or _NoTrio()))
-        self.in_main_thread = threading.current_thread() is threading.main_thread()
-        self.wakeup = -1
-        if self.in_main_thread:
-            self.wakeup = signal.set_wakeup_fd(-1)
-            signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
+        #: Whether the loop that goes on in its place may have the descriptor for signals.
+        self.lends_wakeup = False
 
     def hide(self) -> None:
         """Makes it as if no loop ran."""
@@ -133,8 +161,6 @@ class _Current:
         context = _trio_context()
         if context is not None:
             vars(context).clear()
-        if self.in_main_thread:
-            signal.set_wakeup_fd(-1)
 
     def show(self) -> None:
         """Puts all back, where nothing is."""
@@ -145,8 +171,6 @@ class _Current:
         if self.task is not None:
             _swap_task()(self.loop, self.task)
         sys.set_asyncgen_hooks(*self.hooks)
-        if self.in_main_thread:
-            signal.set_wakeup_fd(self.wakeup, warn_on_full_buffer=False)
 
 
 class _NoTrio:
@@ -164,6 +188,66 @@ def _set_running_asyncio(loop: Any) -> None:
         asyncio._set_running_loop(loop)
 
 
+class _Wakeup:
+    """The descriptor that signals write to.
+
+    Trio has one, and so has a loop of the program's with handlers: asyncio would not know of a
+    signal otherwise. What the program has set stays, while its sync code runs too. The outer loop
+    wakes all the same: it waits for what the inner one waits for, this descriptor included.
+    """
+
+    #: The outer loop's.
+    outer = -1
+    #: The one that was found last.
+    _found = -1
+
+    @classmethod
+    def allow(cls) -> None:
+        """Keeps the outer loop's. In its thread, which need not be the main one."""
+        # Green `threading` may not know yet that the caller is the main function.
+        try:
+            cls.outer = signal.set_wakeup_fd(-1)
+        except ValueError:
+            cls.outer = -1
+        else:
+            signal.set_wakeup_fd(cls.outer, warn_on_full_buffer=False)
+        cls._found = cls.outer
+
+    @classmethod
+    def take(cls) -> bool:
+        """Takes the outer loop's away, if it is in place. Returns whether it was."""
+        return cls._put(-1, in_place_of=cls.outer)
+
+    @classmethod
+    def give(cls) -> bool:
+        """Puts the outer loop's in place, if the program has none. Returns whether it had none."""
+        return cls._put(cls.outer, in_place_of=-1)
+
+    @classmethod
+    def _put(cls, fd: int, in_place_of: int) -> bool:
+        if cls.outer == -1 or threading.current_thread() is not threading.main_thread():
+            return False
+        if cls._current() != in_place_of:
+            return False
+        signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+        cls._found = fd
+        return True
+
+    @classmethod
+    def _current(cls) -> int:
+        # There is no way to ask but to set another one. A signal that comes in between is lost,
+        # but not if it is the one that is expected.
+        try:
+            fd = signal.set_wakeup_fd(cls._found, warn_on_full_buffer=False)
+        except (OSError, ValueError):  # that one is closed by now
+            cls._found = -1
+            fd = signal.set_wakeup_fd(-1)
+        if fd != cls._found:
+            signal.set_wakeup_fd(fd, warn_on_full_buffer=False)
+            cls._found = fd
+        return fd
+
+
 class _Outer:
     """The loop outside, for the engine."""
 
@@ -177,10 +261,13 @@ class _Outer:
         inner = _Current()
         inner.hide()
         self.current.show()
+        inner.lends_wakeup = _Wakeup.give()
         return inner
 
     def submerge(self, inner: _Current) -> None:
         """Hides it: the function goes on."""
+        if inner.lends_wakeup:
+            _Wakeup.take()
         self.current.hide()
         inner.show()
 
@@ -190,12 +277,17 @@ def _hidden() -> Iterator[None]:
     """Hides the loop that runs in this thread, and its current task."""
     outer = _Outer()
     _engine.enter_inner_loop(outer)
+    me = _wait.get_ident()
+    _wait.running_inner_loops.add(me)
     outer.current.hide()
+    _Wakeup.take()
     try:
         with _own_sigint():
             yield
     finally:
         outer.current.show()
+        _Wakeup.give()
+        _wait.running_inner_loops.discard(me)
         _engine.leave_inner_loop()
 
 
@@ -210,11 +302,11 @@ def _own_sigint() -> Iterator[None]:
     if not ours or threading.current_thread() is not threading.main_thread():
         yield
         return
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    _signal(signal.SIGINT, signal.default_int_handler)
     try:
         yield
     finally:
-        signal.signal(signal.SIGINT, handler)
+        _signal(signal.SIGINT, handler)
 
 
 def _is_trios(handler: object) -> bool:

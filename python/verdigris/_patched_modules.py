@@ -5,6 +5,7 @@ modules, in the order in which they are applied, and keeps what the stdlib had b
 patch use it: in place (`_patch_in_place`) and for imports (`_patch_imports`).
 """
 
+import functools
 import importlib
 import sys
 from collections.abc import Iterable
@@ -142,16 +143,27 @@ def _patchable(public: str, twin: ModuleType | None) -> list[Patchable]:
         for name, green in getattr(twin, "REPLACED", {}).items()
         if name in vars(original)
     }
-    if original.__name__ == "threading" and replaced.pop("_CRLock", None) is not None:
+    if original.__name__ == "threading" and "_CRLock" in replaced:
         # The function `threading.RLock`, which a loop may hold, looks this up. It goes on to make
-        # the stdlib's; all others get the twin's function.
+        # the stdlib's, under another name; all others get the twin's function.
         replaced.setdefault("RLock", vars(twin)["RLock"])
+        _keep_name(original.RLock, "_CRLock")
     methods: dict[str, dict[str, Any]] = {
         name: dict(table)
         for name, table in getattr(twin, "METHODS", {}).items()
         if name in vars(original)
     }
     return [Patchable(public, original, twin, replaced, methods)]
+
+
+def _keep_name(function: Any, name: str) -> None:
+    """Has a function call what a global name of its module stands for now, for good."""
+    kept = f"_verdigris_stdlib{name}"
+    code = function.__code__
+    # Not the object itself, which would be replaced like any that a module of the stdlib has.
+    function.__globals__.setdefault(kept, functools.partial(function.__globals__[name]))
+    names = tuple(kept if one == name else one for one in code.co_names)
+    function.__code__ = code.replace(co_names=names)
 
 
 def is_stdlib(module: str) -> bool:

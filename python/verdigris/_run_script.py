@@ -24,7 +24,7 @@ from contextlib import AbstractContextManager, nullcontext
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
-from verdigris import _inner_loop
+from verdigris import _inner_loop, _signal_handlers
 from verdigris._blocking_detector import detect_blocking_from_environment
 from verdigris._engine import async_def
 from verdigris._held_originals import PatchWarning
@@ -362,7 +362,7 @@ def _loop_runner(name: str) -> Callable[[Callable[[], None]], None]:
     if name == "trio":
         trio = _import_loop("trio")
         importlib.import_module("verdigris.loops._trio")
-        return lambda main: trio.run(_awaiting(lambda: async_def(main)))
+        return lambda main: trio.run(_OnTrio(main).run)
     importlib.import_module("verdigris.loops._asyncio")
     if name == "uvloop":
         uvloop = _import_loop("uvloop")
@@ -388,17 +388,17 @@ def _awaiting(make: Callable[[], Awaitable[Any]]) -> Callable[[], Awaitable[Any]
     return main
 
 
-class _Interruptible:
+class _OnAsyncio:
     """Steps the main function on asyncio, so that Ctrl-C is a KeyboardInterrupt where it waits.
 
-    asyncio can only cancel a task. When the cancellation is Ctrl-C's, the function gets
-    KeyboardInterrupt in its place. Trio does this by itself.
+    asyncio can only cancel a task. When the cancellation is that of an interruption, the function
+    gets its error in its place.
     """
 
     def __init__(self, main: Callable[[], None]) -> None:
         self.coroutine: Any = async_def(main)
         self.task: Any = None
-        self.interrupted = False
+        self.error: BaseException | None = None
 
     def __await__(self) -> Generator[Any, Any, None]:
         step, value = self.coroutine.send, None
@@ -413,43 +413,121 @@ class _Interruptible:
                 step, value = self.coroutine.throw, self._meant(error)
 
     def _meant(self, error: BaseException) -> Any:
-        if not self.interrupted:
+        if self.error is None:
             return error
-        self.interrupted = False
         self.task.uncancel()
-        return KeyboardInterrupt()
+        meant, self.error = self.error, None
+        return meant
 
-    def interrupt(self, number: int, frame: FrameType | None) -> None:
+    def interrupt(self, error: BaseException) -> bool:
+        """Raises an error in it where it waits. False if it is over. Called in a handler."""
+        if self.task is None or self.task.done():
+            return False
+        if self.error is None:
+            self.task.cancel()
+        self.error = error
+        # The loop may be waiting for its descriptors, in C.
+        self.task.get_loop().call_soon_threadsafe(lambda: None)
+        return True
+
+    def on_sigint(self, number: int, frame: FrameType | None) -> None:
         """The handler of SIGINT."""
         if _wait.current() is self.coroutine:
             # It computes: the handler was called on its stack.
             raise KeyboardInterrupt
-        if self.task is not None and not self.task.done():
-            self.interrupted = True
-            self.task.cancel()
-            # The loop may be waiting for its descriptors, in C.
-            self.task.get_loop().call_soon_threadsafe(lambda: None)
+        self.interrupt(KeyboardInterrupt())
+
+
+class _OnTrio:
+    """Steps the main function on Trio, which by itself can only interrupt it by Ctrl-C."""
+
+    def __init__(self, main: Callable[[], None]) -> None:
+        self.coroutine: Any = async_def(main)
+        self.error: BaseException | None = None
+        self._task: Any = None
+        self._token: Any = None
+
+    async def run(self) -> None:
+        """The main task."""
+        trio: Any = sys.modules["trio"]
+        self._task, self._token = trio.lowlevel.current_task(), trio.lowlevel.current_trio_token()
+        trios = signal.getsignal(signal.SIGINT)
+        # Trio's raises KeyboardInterrupt in whatever function runs.
+        own = getattr(trios, "__module__", None) == "trio._core._ki"
+        handler = _sigint_handler(self)
+        if own:
+            signal.signal(signal.SIGINT, handler)
+        _signal_handlers.deliver_to(self)
+        try:
+            await self
+        finally:
+            self._token = None
+            if own and signal.getsignal(signal.SIGINT) is handler:
+                signal.signal(signal.SIGINT, trios)
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        step, value = self.coroutine.send, None
+        while True:
+            try:
+                waited_for = step(value)
+            except StopIteration:
+                return
+            try:
+                step, value = self.coroutine.send, (yield waited_for)
+            except BaseException as error:
+                step, value = self.coroutine.throw, error
+            if self.error is not None:
+                # It came after the end of the wait, which can't be had back.
+                step, value = self.coroutine.throw, self._taken()
+
+    def interrupt(self, error: BaseException) -> bool:
+        """Raises an error in it where it waits. False if it is over. Called in a handler."""
+        if self._token is None:
+            return False
+        self.error = error
+        self._token.run_sync_soon(self._end_wait)
+        return True
+
+    def on_sigint(self, number: int, frame: FrameType | None) -> None:
+        """The handler of SIGINT."""
+        if _wait.current() is self.coroutine:
+            raise KeyboardInterrupt
+        self.interrupt(KeyboardInterrupt())
+
+    def _end_wait(self) -> None:
+        # As Trio does it for Ctrl-C. There is no public way to end a wait but to cancel a scope.
+        if self.error is not None and self._task._abort_func is not None:
+            self._task._attempt_abort(self._raise)
+
+    def _raise(self) -> None:
+        raise self._taken()
+
+    def _taken(self) -> Any:
+        error, self.error = self.error, None
+        return error
 
 
 def _run_on_asyncio(main: Callable[[], None], new_loop: Callable[[], Any]) -> None:
     loop = new_loop()
-    stepped = _Interruptible(main)
+    stepped = _OnAsyncio(main)
     stepped.task = loop.create_task(_awaiting(lambda: stepped)())
     handler = _sigint_handler(stepped)
     own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     try:
         if own:
             signal.signal(signal.SIGINT, handler)
+        _signal_handlers.deliver_to(stepped)
         loop.run_until_complete(stepped.task)
     finally:
         if own and signal.getsignal(signal.SIGINT) is handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
+        _signal_handlers.deliver_to(None)
         _close(loop)
 
 
-def _sigint_handler(main: _Interruptible) -> Callable[[int, FrameType | None], None]:
+def _sigint_handler(main: _OnAsyncio | _OnTrio) -> Callable[[int, FrameType | None], None]:
     def handler(number: int, frame: FrameType | None) -> None:
-        main.interrupt(number, frame)
+        main.on_sigint(number, frame)
 
     handler._verdigris = True  # type: ignore[attr-defined]
     return handler

@@ -281,6 +281,68 @@ def test_ctrl_c_can_be_caught_more_than_once(loop_name: str, script: Callable[..
     assert process.returncode == 0
 
 
+HANDLERS = {
+    "while it waits": "time.sleep(600)",
+    "while it computes": "while True: pass",
+    "while another computes": "threading.Thread(target=compute).start(); time.sleep(600)",
+    "in a loop of its own": "asyncio.run(asyncio.sleep(600))",
+}
+
+
+@pytest.mark.parametrize("line", HANDLERS.values(), ids=HANDLERS.keys())
+def test_what_a_signal_handler_raises_is_the_main_functions(
+    loop_name: str, script: Callable[..., Path], line: str
+) -> None:
+    # The usual way to put a limit on anything in a sync program.
+    path = script(
+        f"""
+        import asyncio, signal, threading, time
+
+        class TooLong(Exception):
+            pass
+
+        def handler(number, frame):
+            raise TooLong(number)
+
+        def compute():
+            # Gives nobody a turn meanwhile.
+            end = time.monotonic() + 0.3
+            while time.monotonic() < end:
+                pass
+
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        assert signal.signal(signal.SIGALRM, handler) == signal.SIG_DFL
+        assert signal.getsignal(signal.SIGALRM) is handler
+        for _ in range(2):
+            try:
+                signal.setitimer(signal.ITIMER_REAL, 0.1)
+                {line}
+            except TooLong as error:
+                print("caught", error.args)
+        time.sleep(0.01)
+        assert signal.signal(signal.SIGALRM, signal.SIG_DFL) is handler
+        """
+    )
+    same(loop_name, path)
+
+
+def test_a_signal_handler_that_returns_ends_no_wait(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import signal, threading
+
+        ended = threading.Event()
+        signal.signal(signal.SIGALRM, lambda number, frame: print("called"))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
+        threading.Timer(0.2, ended.set).start()
+        print(ended.wait(60))
+        """
+    )
+    assert same(loop_name, path).stdout == "called\nTrue\n"
+
+
 INNER = {
     "run": "print(asyncio.run(main()))",
     "Runner": "with asyncio.Runner() as runner: print(runner.run(main()), runner.run(main()))",
@@ -294,6 +356,127 @@ INNER = {
         loop.run_forever()
         loop.close()""",
 }
+
+
+def test_what_needs_a_thread_in_a_loop_of_the_programs_own(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import asyncio, socket, ssl
+
+        async def main():
+            ssl.create_default_context()
+            try:
+                await asyncio.sleep(0)
+                socket.getaddrinfo("localhost", "no such service")
+            except OSError as error:
+                print(type(error))
+            return socket.getaddrinfo("127.0.0.1", 80)[0][4]
+
+        print(asyncio.run(main()))
+        """
+    )
+    same(loop_name, path)
+
+
+def test_a_signal_to_a_thread(loop_name: str, script: Callable[..., Path]) -> None:
+    path = script(
+        """
+        import signal, threading
+        signal.signal(signal.SIGUSR1, lambda number, frame: print("called"))
+        main = threading.get_ident()
+        signal.pthread_kill(main, signal.SIGUSR1)
+        thread = threading.Thread(target=lambda: signal.pthread_kill(main, signal.SIGUSR1))
+        thread.start()
+        thread.join()
+        """
+    )
+    assert same(loop_name, path).stdout == "called\ncalled\n"
+
+
+def test_a_thread_that_interrupts_the_main_one_as_it_begins(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import _thread, threading
+        thread = threading.Thread(target=_thread.interrupt_main)
+        try:
+            thread.start()
+            thread.join()
+        except KeyboardInterrupt:
+            print("interrupted")
+        thread.join()
+        print(thread.is_alive())
+        """
+    )
+    assert same(loop_name, path).stdout == "interrupted\nFalse\n"
+
+
+def test_signals_reach_the_programs_own_loop(loop_name: str, script: Callable[..., Path]) -> None:
+    path = script(
+        """
+        import asyncio, os, signal, subprocess
+
+        async def main():
+            loop = asyncio.get_running_loop()
+            got = asyncio.Event()
+            loop.add_signal_handler(signal.SIGUSR1, got.set)
+            for _ in range(5):
+                # It comes while the loop waits.
+                child = subprocess.Popen(["sh", "-c", f"sleep 0.05; kill -USR1 {os.getpid()}"])
+                await asyncio.wait_for(got.wait(), 20)
+                got.clear()
+                child.wait()
+            print("got all")
+
+        asyncio.run(main())
+        """
+    )
+    same(loop_name, path)
+
+
+def test_signals_that_sync_code_added_to_a_loop(
+    loop_name: str, script: Callable[..., Path]
+) -> None:
+    path = script(
+        """
+        import asyncio, os, signal
+
+        async def main():
+            got.clear()
+            os.kill(os.getpid(), signal.SIGUSR1)  # It comes while the loop computes.
+            await asyncio.wait_for(got.wait(), 20)
+
+        loop = asyncio.new_event_loop()
+        got = asyncio.Event()
+        loop.add_signal_handler(signal.SIGUSR1, got.set)
+        for _ in range(3):
+            loop.run_until_complete(main())
+        loop.close()
+        print("got all")
+        """
+    )
+    same(loop_name, path)
+
+
+def test_sync_code_sees_no_running_loop(loop_name: str, script: Callable[..., Path]) -> None:
+    path = script(
+        """
+        import asyncio
+        from asyncio import events
+
+        async def main():
+            return asyncio.get_running_loop() is events.get_running_loop()
+
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError as error:
+            print(error, asyncio.run(main()))
+        """
+    )
+    same(loop_name, path)
 
 
 @pytest.mark.parametrize("inner", INNER.values(), ids=INNER.keys())

@@ -257,6 +257,22 @@ def test_a_wait_for_any_child_says_that_there_is_none(python: Python) -> None:
     assert lines == ["[Errno 10] No child processes"] * 6
 
 
+def test_the_wrong_end_of_a_pipe_is_an_error(loop: Loop, pipe: Ends) -> None:
+    reader, writer = pipe
+
+    def body() -> None:
+        for call in (
+            lambda: os.write(reader, b"x"),
+            lambda: os.writev(reader, [b"x"]),
+            lambda: os.read(writer, 1),
+            lambda: os.readv(writer, [bytearray(1)]),
+        ):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                call()
+
+    together(loop, body)
+
+
 def test_eventfd(loop: Loop) -> None:
     fd = os.eventfd(0)
 

@@ -84,6 +84,27 @@ def test_zero_and_ready_do_not_touch_the_loop(loop: Loop, pair: Pair, readable: 
 
 
 @ways
+def test_who_always_finds_something_ready_gives_way(loop: Loop, pair: Pair, readable: Way) -> None:
+    ended = False
+    pair[1].send(b"x")
+
+    def ask() -> bool:
+        for _ in range(100_000):
+            readable(pair[0].fileno(), None)
+            if ended:
+                return True
+        return False
+
+    def other() -> None:
+        nonlocal ended
+        for _ in range(3):
+            time.sleep(0.001)
+        ended = True
+
+    assert together(loop, ask, other)[0]
+
+
+@ways
 def test_cancelled_while_it_waits(loop: Loop, pair: Pair, readable: Way) -> None:
     assert cancelled(loop, lambda: readable(pair[0].fileno(), None), lambda: True)
 

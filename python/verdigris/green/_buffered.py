@@ -15,16 +15,27 @@ from typing import Any
 from verdigris._engine import in_turn
 
 
+def _repr(self: Any) -> str:
+    """The stdlib's, which has the name of the class that others know."""
+    kind = "Reader" if isinstance(self, io.BufferedReader) else "Writer"
+    try:
+        return f"<_io.Buffered{kind} name={self.name!r}>"
+    except (AttributeError, ValueError):
+        return f"<_io.Buffered{kind}>"
+
+
 class Reader(io.BufferedReader):
     """`io.BufferedReader`."""
 
     __slots__ = ("_turn",)
+    __repr__ = _repr
 
 
 class Writer(io.BufferedWriter):
     """`io.BufferedWriter`."""
 
     __slots__ = ("_turn",)
+    __repr__ = _repr
 
 
 class Pair(io.BufferedRWPair):

@@ -15,6 +15,7 @@ TextIOWrapper over these.
 from __future__ import annotations
 
 import _socket
+import fcntl as _fcntl_module
 import io
 import os as _os
 import select as _select
@@ -28,6 +29,8 @@ from verdigris.green import _buffered, _wait
 _read = _os.read
 _write = _os.write
 _fstat = _os.fstat
+_fcntl = _fcntl_module.fcntl
+_GET_FLAGS = _fcntl_module.F_GETFL
 _get_blocking = _os.get_blocking
 _set_blocking = _os.set_blocking
 _poll = _select.poll
@@ -60,8 +63,18 @@ def until_ready(number: int, events: int) -> None:
         number: A descriptor. In non-blocking mode, or if it is none, this returns at once.
         events: `_wait.READ` or `_wait.WRITE`.
     """
-    while has_to_wait(number, events) and _get_blocking(number):
+    while has_to_wait(number, events) and _blocks(number, events):
         _wait.fd(number, events)
+
+
+def _blocks(number: int, events: int) -> bool:
+    """Whether a descriptor is in blocking mode, and open for this.
+
+    The wrong end of a pipe is never ready, and the call that comes next has an error for it.
+    """
+    flags = _fcntl(number, _GET_FLAGS)
+    wrong = _os.O_WRONLY if events == _wait.READ else _os.O_RDONLY
+    return not flags & _os.O_NONBLOCK and flags & _os.O_ACCMODE != wrong
 
 
 def may_wait(number: int) -> bool:

@@ -138,6 +138,14 @@ def green_thread(ident: int | None = None) -> _GreenThread | None:
     return _running.get(_wait.get_ident() if ident is None else ident)
 
 
+def os_ident(ident: int) -> int:
+    """Gives the identity of the OS thread that runs a green function, or what it was given."""
+    if ident == _wait.get_ident():
+        return _os_ident()
+    thread = _running.get(ident)
+    return ident if thread is None else thread._home
+
+
 def is_cancellation(error: BaseException | None) -> bool:
     """Whether an exception is how a loop, or the engine, ends what still waits."""
     if isinstance(error, GeneratorExit):
@@ -153,9 +161,16 @@ def is_cancellation(error: BaseException | None) -> bool:
 
 
 def _start(
-    function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]
+    function: Callable[..., object],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    handle: _ThreadHandle | None = None,
 ) -> _GreenThread:
-    """Starts a green thread, and returns when it has begun."""
+    """Starts a green thread, and returns when it has begun.
+
+    The handle has the thread before that. Who waits for the beginning may be interrupted when it
+    has just been, and join the thread then.
+    """
     task_type = loops.current()
     if task_type is None:
         raise RuntimeError("can't start new thread: no event loop runs here any more.")
@@ -172,6 +187,8 @@ def _start(
         raise
     task.may_be_left()
     del coroutine
+    if handle is not None:
+        handle._thread = thread
     try:
         thread.wait_for_begin()
     except BaseException:
@@ -179,8 +196,12 @@ def _start(
         if not thread.has_begun:
             thread.called_off = True
             task.cancel()
+            if handle is not None:
+                handle._thread = None
         raise
     if not thread.has_begun:
+        if handle is not None:
+            handle._thread = None
         raise RuntimeError(
             "can't start new thread: its event loop cancelled it before it began, as loops do "
             "when their run ends."
@@ -406,7 +427,7 @@ def start_joinable_thread(
         raise TypeError("thread function must be callable")
     if handle._thread is not None or handle._handle.ident or handle._handle.is_done():
         raise RuntimeError("thread already started")
-    handle._thread = _start(function, (), {})
+    _start(function, (), {}, handle)
     return handle
 
 

@@ -6,8 +6,9 @@ False), it does exactly what the stdlib does.
 
 from __future__ import annotations
 
+import _thread
 from collections.abc import Callable
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 import verdigris.loops._reactors  # noqa: F401 - the engine finds reactors through it
 from verdigris import loops
@@ -42,6 +43,7 @@ __all__ = [
     "is_green",
     "offload",
     "retry",
+    "running_inner_loops",
     "sleep",
     "starts_green_threads",
 ]
@@ -51,6 +53,11 @@ T = TypeVar("T")
 
 READ, WRITE, PRIORITY = 1, 2, 4
 
+#: The identities of functions that run a loop of their own just now (`verdigris._inner_loop`).
+running_inner_loops: set[int] = set()
+
+_start_os_thread: Callable[..., int] = _thread.start_new_thread
+
 
 def offload(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
     """Calls a function that blocks: in an OS thread where `is_green()`, right here elsewhere.
@@ -59,4 +66,34 @@ def offload(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T
     """
     if not is_green():
         return function(*args, **kwargs)
+    if get_ident() in running_inner_loops:
+        return _beside_inner_loop(lambda: function(*args, **kwargs))
     return await_(loops.in_thread(lambda: function(*args, **kwargs)))
+
+
+def _beside_inner_loop(function: Callable[[], T]) -> T:
+    """`offload` in the callbacks and tasks of an inner loop, where `await_` is refused.
+
+    The inner loop stands still meanwhile, as it does anywhere, and the outer one goes on.
+    """
+    ended = Lock()
+    ended.acquire()
+    outcome: dict[str, Any] = {}
+
+    def run() -> None:
+        try:
+            outcome["value"] = function()
+        except BaseException as error:
+            outcome["error"] = error
+        finally:
+            ended.release()
+
+    _start_os_thread(run, ())
+    ended.acquire()
+    if "error" in outcome:
+        try:
+            raise outcome["error"]
+        finally:
+            outcome.clear()  # The traceback has this frame.
+    value: T = outcome["value"]
+    return value

@@ -93,6 +93,12 @@ def _is_active(thread: Any) -> bool:
 def _start(self: Any) -> None:
     try:
         _stdlib_start(self)
+    except KeyError as error:
+        # The stdlib's way to clean up after what a signal handler raised while the new thread was
+        # waited for. The thread has begun meanwhile, and is in the other table.
+        if self._started.is_set() and error.__context__ is not None:
+            raise error.__context__ from None
+        raise
     except BaseException:
         # The one who starts it was cancelled. The stdlib knows no such interruption.
         if not self._started.is_set():
@@ -227,10 +233,14 @@ def _condition_wait(self: Any, timeout: float | None = None) -> bool:
     state = self._release_save()
     try:
         try:
-            if timeout is None or timeout > 0:
-                notified = waiter.acquire(True, -1 if timeout is None else timeout)
-            else:
+            # What is no number is refused by 3.15, and is nothing to earlier versions.
+            over = timeout is not None and (
+                timeout <= 0 if _sys_module.version_info >= (3, 15) else not timeout > 0
+            )
+            if over:
                 notified = waiter.acquire(False)
+            else:
+                notified = waiter.acquire(True, -1 if timeout is None else timeout)
         finally:
             self._acquire_restore(state)
     except BaseException:
@@ -389,6 +399,10 @@ class _GreenFunction(_DummyThread):  # type: ignore[misc]
             self._name, self._daemonic = "MainThread", False
             self._tstate_lock = _green._stdlib.allocate_lock()
             self._tstate_lock.acquire()
+
+
+# As it is called in the stdlib, which shows in the `repr` of such a thread.
+_GreenFunction.__name__ = _GreenFunction.__qualname__ = "_DummyThread"
 
 
 def _after_fork_here() -> None:

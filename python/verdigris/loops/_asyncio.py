@@ -45,7 +45,10 @@ class AsyncioTask(LoopTask[T]):
         self._name = name
         # Of the error, as it was at the first look.
         self._traceback: TracebackType | None = None
-        self._task = asyncio.get_running_loop().create_task(coroutine, name=name)
+        # Not `get_running_loop`, which a program's sync code does not see the loop by.
+        loop = asyncio._get_running_loop()
+        assert loop is not None
+        self._task = loop.create_task(coroutine, name=name)
         _hold(self._task)
 
     async def wait(self, timeout: float | None) -> bool:
