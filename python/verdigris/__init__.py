@@ -55,6 +55,7 @@ from verdigris._sync_syntax import autoawait as autoawait
 from verdigris._sync_syntax import decorate_as_sync as decorate_as_sync
 from verdigris._trio_tree import AutoPortalInstrument as AutoPortalInstrument
 from verdigris.loops import TaskCancelled as TaskCancelled
+from verdigris.worlds._atomic import atomic as atomic
 from verdigris.worlds._blocking import block as block
 from verdigris.worlds._blocking import queue_background_thread as queue_background_thread
 from verdigris.worlds._blocking import to_blocking as to_blocking
@@ -104,6 +105,7 @@ __all__ = [
     "async_context",
     "async_def",
     "async_iter",
+    "atomic",
     "autoawait",
     "await_",
     "bestow_portal",
