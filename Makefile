@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net matrix neighbours compatibility conformance build clean
+.PHONY: help demo test check format bench bench-net bench-worlds matrix neighbours compatibility conformance build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -57,6 +57,9 @@ bench: build $(STAMPS)/bench ## measure against native async/await and every pee
 
 bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, with every peer, against real servers
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
+
+bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
+	$(BIN)/python benchmarks/worlds_run.py $(ARGS)
 
 matrix: ## the tests on every supported CPython and on debug builds, at the end a table
 	scripts/matrix $(PYTHONS) $(if $(ARGS),-- $(ARGS))
