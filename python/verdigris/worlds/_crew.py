@@ -25,20 +25,22 @@ when the queue is empty.
 
 from __future__ import annotations
 
-import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from time import monotonic, process_time
 from typing import Any
 
-from verdigris._patch_in_place import get_original
 from verdigris.worlds._growth import Growth, usable_cpus
-from verdigris.worlds._os_thread import OSThread, allocate_lock, get_ident
+from verdigris.worlds._os_thread import (
+    OSThread,
+    allocate_lock,
+    get_ident,
+    make_guard,
+    report_exception,
+)
 
 Work = Callable[[], object]
-
-_make_guard = get_original("_thread", "RLock")
 
 # Crews that have workers: the interpreter's exit waits for them.
 _crews: set[Crew] = set()
@@ -69,7 +71,7 @@ class Crew:
         self.queue: deque[Work] = deque()
         self.idle: list[Any] = []
         #: Guards the counts, and nothing else.
-        self.guard = _make_guard()
+        self.guard = make_guard()
         #: Workers, with those that are just being started.
         self.workers = 0
         #: Those whose thread did start.
@@ -169,7 +171,7 @@ class Crew:
         """
         new = Crew(self.name, self.maximum, self.idle_seconds)
         new.closed = self.closed
-        self.guard = _make_guard()
+        self.guard = make_guard()
         self.closed = True
         self.queue.clear()
         self.idle.clear()
@@ -311,7 +313,7 @@ def _be_worker(crew: Crew, thread: OSThread, work: Work | None) -> None:
         try:
             work()
         except BaseException:
-            _report()
+            report_exception()
         work = None  # not kept while the worker sleeps
     crew.threads.discard(thread)
 
@@ -320,16 +322,7 @@ def _do(work: Work) -> None:
     try:
         work()
     except BaseException:
-        _report()
-
-
-def _report() -> None:
-    """Has an exception of plain work reported, as that of a thread. The worker goes on."""
-    kind, error, traceback = sys.exc_info()
-    if kind is None or kind is SystemExit:
-        return
-    arguments: Any = (kind, error, traceback, threading.current_thread())
-    threading.excepthook(threading.ExceptHookArgs(arguments))
+        report_exception()
 
 
 def _exit() -> None:

@@ -16,6 +16,8 @@ from typing import Any
 from verdigris._patch_in_place import get_original
 
 allocate_lock, get_ident = get_original("_thread", ["allocate_lock", "get_ident"])
+#: A lock that its thread can take again: a finalizer may run while it is held.
+make_guard = get_original("_thread", "RLock")
 # How to wait until a thread is over in C too: a handle of it, and before that came a lock which the
 # interpreter releases.
 if sys.version_info >= (3, 13):
@@ -96,3 +98,12 @@ def _trace_and_profile() -> None:
         sys.settrace(trace)
     if profile := threading.getprofile():
         sys.setprofile(profile)
+
+
+def report_exception() -> None:
+    """Has the exception that is handled reported as one that ends a thread is."""
+    kind, error, traceback = sys.exc_info()
+    if kind is None or kind is SystemExit:
+        return
+    arguments: Any = (kind, error, traceback, threading.current_thread())
+    threading.excepthook(threading.ExceptHookArgs(arguments))

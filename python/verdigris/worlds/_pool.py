@@ -15,18 +15,13 @@ import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from verdigris.green import _wait
 from verdigris.worlds import _crew
 from verdigris.worlds._crew import Crew, Work
+from verdigris.worlds._future import Future, call
 from verdigris.worlds._os_thread import allocate_lock
-
-if TYPE_CHECKING:
-    from concurrent.futures import Future
-else:
-    # The same, but that a green function waits for one without blocking its loop.
-    from verdigris.green.concurrent.futures import Future
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -148,7 +143,7 @@ class ThreadPool(concurrent.futures.Executor):
                 thread, and the system none for it.
         """
         future: Future[T] = Future()
-        self._crew.start(partial(_call, future, fn, args, kwargs))
+        self._crew.start(partial(call, future, fn, args, kwargs))
         return future
 
     def submit_now(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
@@ -171,7 +166,7 @@ class ThreadPool(concurrent.futures.Executor):
                 thread for the call.
         """
         future: Future[T] = Future()
-        if not self._crew.start_now(partial(_call, future, fn, args, kwargs)):
+        if not self._crew.start_now(partial(call, future, fn, args, kwargs)):
             raise PoolFull(
                 f"all {self._crew.maximum} threads of the pool are busy, and that is its limit: "
                 f"call submit() to queue the call, try again later, or make the pool larger, with "
@@ -259,25 +254,9 @@ def default_pool() -> ThreadPool:
     return pool
 
 
-def _call(
-    future: Future[Any], fn: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> None:
-    """What a worker does for a Future."""
-    if not future.set_running_or_notify_cancel():
-        return
-    try:
-        result = fn(*args, **kwargs)
-    except BaseException as error:
-        future.set_exception(error)
-        # This frame is in the traceback of the error, which the future has.
-        del future
-    else:
-        future.set_result(result)
-
-
 def _cancel(work: Work, crew: Crew) -> None:
     """Calls off work that was taken out of the queue."""
-    if isinstance(work, partial) and work.func is _call:
+    if isinstance(work, partial) and work.func is call:
         future = work.args[0]
         future.cancel()
         # So that `concurrent.futures.wait` and `as_completed` hear of it.
