@@ -385,7 +385,7 @@ def pauses(growth: Growth, number: int, late: float, share: float) -> list[int]:
 
 def test_growth_doubles_where_cpu_is_free() -> None:
     growth = Growth(cpus=4)
-    assert pauses(growth, 3, 0, 0.2) == [10, 10, 10]
+    assert pauses(growth, 6, 0, 0.2) == [0, 10] * 3
     assert growth.pause == _growth.FIRST
 
 
