@@ -214,6 +214,25 @@ def test_nothing_submitted_while_it_is_abandoned_is_missed() -> None:
         assert all(call.is_abandoned() or call.result(60) for call in calls)
 
 
+def test_a_call_comes_before_the_end_or_is_refused() -> None:
+    executor, ended = ThreadExecutor(), threading.Event()
+    results: list[object] = []
+
+    def submit() -> None:
+        try:
+            results.append(executor.submit(print))
+        except RuntimeError as error:
+            results.append(error)
+        ended.set()
+
+    with executor._guard:  # as `shutdown` takes it
+        threading.Thread(target=submit).start()
+        assert not ended.wait(0.1)
+        executor.shutdown(wait=False)
+    assert ended.wait(60)
+    assert "was shut down" in str(results[0])
+
+
 def test_a_thread_that_can_not_be_had(monkeypatch: pytest.MonkeyPatch) -> None:
     def start(*_: object) -> None:
         raise RuntimeError("can't start new thread")

@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from typing import Any
 
 import pytest
@@ -503,6 +504,47 @@ def test_many_threads_use_it_at_once(idle_seconds: float) -> None:
     assert stats.started == stats.ended and stats.workers == 0
 
 
+def test_work_that_comes_while_a_worker_lies_down_is_seen() -> None:
+    calls: list[Future[int]] = []
+
+    class Idle(list[Any]):
+        def append(self, lock: object) -> None:
+            if not calls:
+                # Another thread finds nobody idle, and the worker has found no work.
+                calls.append(pool.submit(len, "123"))
+            super().append(lock)
+
+    with ThreadPool(max_workers=1, idle_seconds=3600) as pool:
+        pool._crew.idle = Idle()
+        pool.submit(abs, -1).result()
+        until(lambda: calls)
+        assert calls[0].result(30) == 3
+
+
+def test_work_that_comes_while_a_worker_ends_is_seen() -> None:
+    calls: list[Future[int]] = []
+
+    class Guard:
+        def __enter__(self) -> None:
+            # The worker has given up waiting, and is counted still.
+            if not calls and threading.current_thread().name == "ends_1":
+                calls.append(pool.submit(len, "123"))
+
+        def __exit__(self, *_: object) -> None: ...
+
+    with ThreadPool(max_workers=1, thread_name_prefix="ends", idle_seconds=0) as pool:
+        pool._crew.guard = Guard()
+        pool.submit(abs, -1).result()
+        until(lambda: calls)
+        assert calls[0].result(30) == 3
+
+
+def test_what_interrupts_a_submit_may_submit(pool: ThreadPool) -> None:
+    # A finalizer or a signal handler in the thread that has the lock.
+    with pool._crew.guard:
+        assert pool.submit(len, "1").result(60) == 1
+
+
 def test_a_finalizer_may_submit(pool: ThreadPool) -> None:
     done: list[int] = []
 
@@ -542,14 +584,13 @@ def test_a_signal_handler_may_submit(pool: ThreadPool) -> None:
 
 
 def test_the_threads_of_a_dropped_pool_end() -> None:
-    pool = ThreadPool(thread_name_prefix="dropped")
+    pool = ThreadPool(thread_name_prefix="dropped", idle_seconds=3600)
     crew = pool._crew
     pool.submit(abs, 1).result()
     until(lambda: crew.idle)
     seen = weakref.ref(pool)
     del pool
     assert seen() is None
-    # Long before its idle time is over.
     until(lambda: not crew.workers)
     until(lambda: not any(t.name.startswith("dropped") for t in threading.enumerate()))
 
