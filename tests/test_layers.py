@@ -96,8 +96,8 @@ def test_only_the_choice_of_the_engine_uses_greenlet(path: Path) -> None:
 LAYERS = {
     "loops": r"loops(\..*)?",
     "green": r"green(\..*)?",
-    "worlds": r"worlds(\..*)?",
     "patch": r"_patch_\w+|_patched_modules|_held_originals|_module_locks|_psycopg\w*",
+    "worlds": r"worlds(\..*)?",
     "command": r"__main__|_run_script|_inner_loop|_signal_handlers|_doctor|pytest(\..*)?",
 }
 

@@ -19,6 +19,7 @@
 | `_growth` | when a pool adds a worker |
 | `_future` | what a pool gives for a call |
 | `_thread_executor` | `ThreadExecutor`, a thread for each call, which can be abandoned |
+| `_future` | the futures of both |
 | `_os_thread` | one OS thread, whatever is patched |
 
 Public names are exported by `verdigris`.

@@ -29,6 +29,9 @@ FIRST, LONGEST = 0.001, 0.032
 SOME = 0.75
 #: As a part of all CPUs: above this, C code leaves none.
 ALL = 0.9
+#: That many looks in a row must find CPU free before workers are added. One alone often falls into
+#: the time in which a thread that will compute wakes up.
+FREE = 2
 #: That many looks in a row must find the GIL free where the share says that Python code may run.
 CALM = 5
 #: Seconds for which nothing must have moved before a worker is added that may be useless.
@@ -49,7 +52,7 @@ class Growth:
         self._cpus = usable_cpus() if cpus is None else cpus
         # What it takes to get the GIL from one who computes, less what a timer may be off.
         self._late = max(sys.getswitchinterval() / 2, 0.0005)
-        self._calm = 0
+        self._calm = self._free = 0
         self._head: int | None = None
         self._stalled = 0.0
         self._patience = STALLED
@@ -70,15 +73,17 @@ class Growth:
         # The elapsed time may be 0 on a coarse clock. Then nothing is known.
         share = cpu / elapsed if elapsed > 0 else float(self._cpus)
         late = elapsed - self.pause > self._late
+        added = 0
         if late or share > ALL * self._cpus:
-            self._calm = 0
-            added = 0
+            self._calm = self._free = 0
         elif share < SOME:
-            added = workers
+            self._free = (self._free + 1) % FREE
+            added = 0 if self._free else workers
         else:
+            self._free = 0
             self._calm = (self._calm + 1) % CALM
             added = 0 if self._calm else 1
-        self.pause = FIRST if added else min(self.pause * 2, LONGEST)
+        self.pause = FIRST if added or self._free else min(self.pause * 2, LONGEST)
         return added or self._after_a_stall(elapsed, head)
 
     def _after_a_stall(self, elapsed: float, head: int) -> int:

@@ -64,9 +64,7 @@ class OSThread:
             raise
 
     def join(self) -> None:
-        """Waits until the thread is over. In the thread itself it returns at once."""
-        if self.ident == get_ident():
-            return
+        """Waits until the thread is over. Not to be called in the thread itself."""
         self._over.acquire()
         self._over.release()
         # It is in its last steps now, none of which is Python's.
