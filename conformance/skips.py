@@ -78,18 +78,6 @@ SKIPS: tuple[Skip, ...] = (
         versions=("3.14", "3.15"),
     ),
     Skip(
-        DEFECT,
-        "3.15 refuses arguments to `RLock`, and the green one takes and ignores them",
-        ("test_threading.CRLockTests.test_constructor_noargs",),
-        versions=("3.15",),
-    ),
-    Skip(
-        OS_THREADS,
-        "it asks a queue in a busy loop whether it is empty, until the other thread has emptied it",
-        ("test_logging.ConfigDictTest.test_config_queue_handler",),
-        versions=("3.12", "3.13", "3.14", "3.15"),
-    ),
-    Skip(
         NO_LOOP,
         "a record has the name of the task that runs the code; here there is one",
         ("test_logging.LogRecordTest.test_optional",),
@@ -191,16 +179,6 @@ SKIPS: tuple[Skip, ...] = (
         "`getattr`",
         ("test_threading_local.ThreadLocalTest.test_error",),
         versions=("3.15",),
-    ),
-    Skip(
-        DEFECT,
-        "threads that call `get(False)` in a busy loop give no turn to those that put; sockets and "
-        "`select` do, queues do not yet",
-        (
-            "test_queue.*.test_shutdown_all_methods_in_many_threads",
-            "test_queue.*.test_shutdown_immediate_all_methods_in_many_threads",
-        ),
-        versions=("3.13", "3.14", "3.15"),
     ),
     Skip(
         INTERNALS,

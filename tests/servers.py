@@ -127,6 +127,75 @@ def mariadb() -> Iterator[dict[str, Any]]:
             }
 
 
+# --- RabbitMQ ----------------------------------------------------------------
+
+# Debian's /usr/sbin/rabbitmq-server changes to a user and a directory of its own, and calls this.
+RABBITMQ = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+
+
+RABBITMQ_SETTINGS = """
+listeners.tcp.1 = 127.0.0.1:{port}
+listeners.ssl.1 = 127.0.0.1:{tls_port}
+ssl_options.certfile = {directory}/certificate
+ssl_options.keyfile = {directory}/certificate
+ssl_options.verify = verify_none
+"""
+
+
+@pytest.fixture(scope="session")
+def rabbitmq(certificates: Certificates) -> Iterator[dict[str, Any]]:
+    """Host, ports, user and password of a RabbitMQ server. Its virtual host is "/"."""
+    command = RABBITMQ if Path(RABBITMQ).exists() else program("rabbitmq-server")
+    names = program("epmd")
+    user = unprivileged("rabbitmq", "nobody")
+    port, tls_port, names_port, nodes_port = (free_port() for _ in range(4))
+    with directory_for(user) as directory:
+        (directory / "certificate").write_bytes(certificates.good.read_bytes())
+        (directory / "plugins").write_text("[].\n")
+        (directory / "rabbitmq.conf").write_text(
+            RABBITMQ_SETTINGS.format(directory=directory, port=port, tls_port=tls_port)
+        )
+        settings = {
+            "HOME": directory,  # of the secret that Erlang's nodes share
+            # A node must be known to an epmd. Without one it starts one that stays for good, so
+            # this has its own, and is told to start none.
+            "ERL_EPMD_PORT": names_port,
+            "ERL_EPMD_ADDRESS": "127.0.0.1",
+            "ERL_FLAGS": "-start_epmd false",
+            "RABBITMQ_NODENAME": f"tests-{port}@localhost",
+            "RABBITMQ_DIST_PORT": nodes_port,
+            "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "-kernel inet_dist_use_interface {127,0,0,1}",
+            "RABBITMQ_CONF_ENV_FILE": directory / "none",
+            "RABBITMQ_CONFIG_FILE": directory / "rabbitmq.conf",
+            "RABBITMQ_ENABLED_PLUGINS_FILE": directory / "plugins",
+            "RABBITMQ_MNESIA_BASE": directory / "data",
+            "RABBITMQ_LOG_BASE": directory / "logs",
+            "RABBITMQ_LOGS": "-",
+            # The script becomes the server then, rather than waiting for it.
+            "RABBITMQ_ALLOW_INPUT": "1",
+        }
+        options = {
+            **user,
+            "cwd": directory,
+            "env": {**os.environ, **{name: str(value) for name, value in settings.items()}},
+        }
+        with (
+            running(
+                [names, "-port", str(names_port), "-address", "127.0.0.1"],
+                listening(names_port),
+                **options,
+            ),
+            running([command, "-noinput"], listening(port, tls_port), **options),
+        ):
+            yield {
+                "host": "127.0.0.1",
+                "port": port,
+                "tls_port": tls_port,
+                "user": "guest",
+                "password": "guest",
+            }
+
+
 # --- nginx -------------------------------------------------------------------
 
 NGINX_MODULES = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules"]

@@ -35,6 +35,48 @@ def test_has_all_of_the_stdlibs() -> None:
 
 
 @KINDS
+@pytest.mark.parametrize("asks", ["get_nowait", "empty", "qsize"])
+def test_who_asks_in_a_busy_loop_lets_others_run(loop: Any, kind: str, asks: str) -> None:
+    def waits_busily(q: Any) -> int:
+        while True:
+            try:
+                if asks == "get_nowait" or q.empty() is False or q.qsize():
+                    return int(q.get(False))
+            except queue.Empty:
+                pass
+
+    async def main() -> int:
+        q = getattr(queue, kind)()
+        task = spawn(waits_busily, q)
+        await loop.sleep(0)
+        q.put(1)
+        return await task
+
+    assert loop.run(main) == 1
+
+
+def test_who_fills_a_full_queue_in_a_busy_loop_lets_others_run(loop: Any) -> None:
+    def fills_busily(q: Any) -> None:
+        while True:
+            try:
+                return q.put_nowait(2)
+            except queue.Full:
+                while q.full():
+                    pass
+
+    async def main() -> int:
+        q = queue.Queue(1)
+        q.put(1)
+        task = spawn(fills_busily, q)
+        await loop.sleep(0)
+        assert q.get_nowait() == 1
+        await task
+        return int(q.get_nowait())
+
+    assert loop.run(main) == 2
+
+
+@KINDS
 def test_between_green_functions(loop: Any, kind: str) -> None:
     def main() -> None:
         q = getattr(queue, kind)()

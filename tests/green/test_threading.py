@@ -400,6 +400,28 @@ def test_a_cancelled_start_leaves_no_half_of_a_thread(loop: Any) -> None:
     loop.run(main)
 
 
+def test_a_function_that_is_cancelled_can_start_threads(loop: Any) -> None:
+    """Many a library says goodbye in one. On Trio each of its own waits is cancelled by then."""
+    ran: list[int] = []
+
+    def work(number: int) -> None:
+        try:
+            _wait.sleep(30)
+        finally:
+            threading.Thread(target=ran.append, args=(number,)).start()
+
+    async def main() -> None:
+        for number in range(20):
+            async with loop.tasks() as start:
+                task = start(async_def, work, number)
+                await loop.sleep(0.001)
+                task.cancel()
+                assert (await task.wait()).cancelled
+
+    loop.run(main)
+    assert ran == list(range(20))
+
+
 def test_a_cancelled_joiner_leaves_the_thread_alone(loop: Any) -> None:
     async def main() -> None:
         event = threading.Event()

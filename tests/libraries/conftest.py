@@ -17,6 +17,7 @@ from servers import (  # noqa: F401
     nginx,
     pop3,
     postgresql,
+    rabbitmq,
     redis,
     s3,
     smtp,

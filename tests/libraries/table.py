@@ -58,6 +58,8 @@ LIBRARIES = [
     Library(
         "SQLAlchemy over PyMySQL", "sqlalchemy_pymysql", ("sqlalchemy", "pymysql"), ("mariadb",)
     ),
+    Library("pika", "pika_", ("pika",), ("rabbitmq",)),
+    Library("kombu over py-amqp", "kombu_", ("kombu", "amqp"), ("rabbitmq",)),
     Library("smtplib", "smtplib_", servers=("smtp",)),
     Library("ftplib", "ftplib_", servers=("ftp",)),
     Library("imaplib", "imaplib_", servers=("imap",)),

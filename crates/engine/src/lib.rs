@@ -90,7 +90,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 32]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 33]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
@@ -124,6 +124,7 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 32]> = Table([
     method(c"leave_atomic", ffi::PyMethodDefPointer { PyCFunction: atomic::leave }, ffi::METH_NOARGS, c"leave_atomic()\n--\n\nIt may again, where this was called as often."),
     method(c"wait_fd", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fd }, ffi::METH_FASTCALL, c"wait_fd(fd, events, timeout=None, /)\n--\n\nWait until a descriptor is ready. Return its events, or 0 when the time is over."),
     method(c"wait_fds", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fds }, ffi::METH_FASTCALL, c"wait_fds(pairs, timeout=None, /)\n--\n\nWait until one of several descriptors is ready. Return False when the time is over."),
+    method(c"give_way", ffi::PyMethodDefPointer { PyCFunction: reactor::wait::give_way_here }, ffi::METH_NOARGS, c"give_way()\n--\n\nTo be called where a function asks and need not wait: one that asks again and\nagain lets others run, once in a while. A checkpoint then."),
     method(c"retry", ffi::PyMethodDefPointer { PyCFunctionFast: green::retry }, ffi::METH_FASTCALL, c"retry(socket, events, function, /, *args)\n--\n\nCall a function of a socket until it need not wait."),
     method(c"poll_until_ready", ffi::PyMethodDefPointer { PyCFunction: green::polled::poll_until_ready }, ffi::METH_O, c"poll_until_ready(connection, /)\n--\n\nCall the connection's poll() until that is 0, and wait in between for its fileno():\nto read after 1, to write after 2. Return None, or the answer that says otherwise or\nthat can't be waited for here."),
     method(c"in_turn", ffi::PyMethodDefPointer { PyCFunctionFast: green::in_turn::in_turn }, ffi::METH_FASTCALL, c"in_turn(method, member, /)\n--\n\nReturn a method that holds a lock of its object while it calls another. The lock is\nkept in a member of the object's class, made with __slots__."),

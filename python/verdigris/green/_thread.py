@@ -190,7 +190,9 @@ def _start(
     if handle is not None:
         handle._thread = thread
     try:
-        thread.wait_for_begin()
+        # Also in a function that is cancelled and cleans up: a thread's start does not fail.
+        with task_type.shield():
+            thread.wait_for_begin()
     except BaseException:
         # The one who starts it was cancelled before the loop came to it: it was not started.
         if not thread.has_begun:

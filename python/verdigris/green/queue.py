@@ -12,6 +12,7 @@ import time as _time_module
 import types as _types_module
 from collections import deque as _deque_of
 from contextlib import suppress as _suppress
+from functools import wraps as _wraps
 from typing import Any
 
 from verdigris.green import _twin, _wait
@@ -68,6 +69,7 @@ class SimpleQueue:
                 return self._items.popleft()
             except IndexError:
                 if not block:
+                    _wait.give_way()
                     raise _Empty from None
             left = -1.0
             if end is not None:
@@ -113,15 +115,50 @@ class SimpleQueue:
 
     def empty(self) -> bool:
         """Whether there is no item right now."""
+        _wait.give_way()
         return not self._items
 
     def qsize(self) -> int:
         """How many items there are right now."""
+        _wait.give_way()
         return len(self._items)
 
     __class_getitem__: Any = classmethod(_types_module.GenericAlias)
 
 
-REPLACED = {"SimpleQueue": SimpleQueue}
+def _giving_way(method: Any) -> Any:
+    """A method of `Queue` that answers at once. Who asks again and again lets others run."""
 
-_twin.make(globals(), _original, REPLACED)
+    @_wraps(method)
+    def ask(self: Any) -> Any:
+        _wait.give_way()
+        return method(self)
+
+    return ask
+
+
+def _get(self: Any, block: bool = True, timeout: float | None = None) -> Any:
+    if not block:
+        _wait.give_way()
+    return _stdlib_get(self, block, timeout)
+
+
+def _put(self: Any, item: Any, block: bool = True, timeout: float | None = None) -> None:
+    if not block:
+        _wait.give_way()
+    _stdlib_put(self, item, block, timeout)
+
+
+_Queue: Any = _original.Queue
+_stdlib_get, _stdlib_put = _Queue.get, _Queue.put
+
+REPLACED = {"SimpleQueue": SimpleQueue}
+METHODS = {
+    "Queue": {
+        "get": _wraps(_stdlib_get)(_get),
+        "put": _wraps(_stdlib_put)(_put),
+        **{name: _giving_way(getattr(_Queue, name)) for name in ("empty", "full", "qsize")},
+    }
+}
+
+_twin.make(globals(), _original, REPLACED, METHODS)

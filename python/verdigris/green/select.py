@@ -36,30 +36,7 @@ _DEFAULT = _original.POLLIN | _original.POLLPRI | _original.POLLOUT
 # Seconds. No timeout in range is refused by any of the three, and one wait takes no longer.
 _IN_RANGE = 1_000_000
 
-# Who asks again and again for descriptors that are always ready gives way to others, as in the
-# calls of sockets: after so many seconds without a wait, looked at in each call of so many.
-_TURN, _LOOK = 0.01, 32
-# Who asked last, how often, and since when it has not waited.
-_asking, _asked, _since = 0, 0, 0.0
-
 _T = TypeVar("_T")
-
-
-def _give_way() -> None:
-    """Lets the loop go round once, if the caller has not let it for long.
-
-    Before the question, not after it: a cancellation must not take an answer away.
-    """
-    global _asking, _asked, _since
-    caller = _wait.get_ident()
-    if caller != _asking:
-        _asking, _asked, _since = caller, 0, _monotonic()
-    _asked += 1
-    if _asked >= _LOOK:
-        _asked = 0
-        if _monotonic() - _since > _TURN:
-            _wait.sleep(0)
-            _since = _monotonic()
 
 
 def _seconds(timeout: Any, unit: float, check: Callable[[int], Any]) -> float | None:
@@ -153,7 +130,7 @@ def select(
         return _select(rlist, wlist, xlist, timeout)
     seconds = _seconds(timeout, 1, lambda ready: _select([ready], [], [], timeout))
     rlist, wlist, xlist = _listed(rlist), _listed(wlist), _listed(xlist)
-    _give_way()
+    _wait.give_way()
     answer = _select(rlist, wlist, xlist, 0)
     if seconds == 0 or any(answer):
         return answer
@@ -205,7 +182,7 @@ class poll:
             other.poll(timeout)
 
         seconds = _seconds(timeout, 0.001, check)
-        _give_way()
+        _wait.give_way()
         answer = self._poll.poll(0)
         if answer or seconds == 0:
             return answer
@@ -279,7 +256,7 @@ if _epoll is not None:
                     other.poll(timeout)
 
             seconds = _seconds(timeout, 1, check)
-            _give_way()
+            _wait.give_way()
             answer = held.poll(0, maxevents)
             if answer or seconds == 0:
                 return answer

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
@@ -40,6 +41,15 @@ class LoopTask(ABC, Generic[T]):
     @abstractmethod
     def cancel(self) -> bool:
         """Asks the task to stop where it waits. False if it is done already."""
+
+    @staticmethod
+    def shield() -> AbstractContextManager[object]:
+        """Gives a block in which a cancellation that is there already is put off.
+
+        For waits that are short. asyncio delivers a cancellation once, so that there is nothing to
+        put off.
+        """
+        return nullcontext()
 
     def may_be_left(self) -> None:
         """Has the loop say nothing if it is closed over the task. For threads.

@@ -8,6 +8,7 @@ cancelled when the main task has ended. An exception that leaves one ends the wh
 import contextvars
 import logging
 from collections.abc import Coroutine
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
@@ -83,6 +84,10 @@ class TrioTask(LoopTask[T]):
             with trio.move_on_after(max(timeout, 0)):
                 await self._finished.wait()
         return self._finished.is_set()
+
+    @staticmethod
+    def shield() -> AbstractContextManager[object]:
+        return trio.CancelScope(shield=True)
 
     def cancel(self) -> bool:
         if self._finished.is_set():

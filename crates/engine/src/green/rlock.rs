@@ -253,11 +253,17 @@ unsafe extern "C" fn at_fork_reinit(this: *mut PyObject, _: *mut PyObject) -> *m
 
 unsafe extern "C" fn tp_new(
     class: *mut ffi::PyTypeObject,
-    _: *mut PyObject,
-    _: *mut PyObject,
+    args: *mut PyObject,
+    names: *mut PyObject,
 ) -> *mut PyObject {
     // SAFETY: called by CPython with the GIL held; the memory is zeroed.
     unsafe {
+        // Up to 3.14 the stdlib's takes any, for nothing.
+        let given = (!args.is_null() && ffi::PyTuple_Size(args) != 0)
+            || (!names.is_null() && ffi::PyDict_Size(names) != 0);
+        if cfg!(Py_3_15) && given && ptr::eq(class, TYPE) {
+            return raise(ffi::PyExc_TypeError, c"RLock() takes no arguments");
+        }
         let this = ffi::PyType_GenericAlloc(class, 0);
         if !this.is_null() {
             (&raw mut (*this.cast::<RLock>()).raw).write(RawLock::default());

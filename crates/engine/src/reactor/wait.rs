@@ -329,6 +329,19 @@ unsafe fn give_way_now(here: &Here, is_first: bool) -> bool {
     }
 }
 
+/// `give_way()`.
+pub unsafe extern "C" fn give_way_here(_module: *mut PyObject, _: *mut PyObject) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held.
+    unsafe {
+        if let Some(here) = here::find()
+            && !give_way(&here)
+        {
+            return ptr::null_mut();
+        }
+        ffi::Py_NewRef(ffi::Py_None())
+    }
+}
+
 /// Where the caller is, or `RuntimeError`.
 unsafe fn here_or_raise() -> Option<Here> {
     // SAFETY: the GIL is held.
