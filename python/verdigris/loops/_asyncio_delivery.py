@@ -3,7 +3,7 @@
 import asyncio
 from typing import Any
 
-from verdigris.loops._delivery import Delivery
+from verdigris.loops._delivery import Delivery, discard
 
 
 class AsyncioDelivery(Delivery):
@@ -25,7 +25,7 @@ class AsyncioDelivery(Delivery):
         try:
             self._loop.call_soon_threadsafe(_set, self._future, (value, error))
         except RuntimeError:
-            return  # the loop is closed
+            discard(value)  # the loop is closed
 
     async def wait(self) -> Any:
         value, error = await self._future
@@ -38,5 +38,7 @@ class AsyncioDelivery(Delivery):
 
 
 def _set(future: asyncio.Future[Any], outcome: tuple[Any, BaseException | None]) -> None:
-    if not future.done():
+    if future.done():
+        discard(outcome[0])
+    else:
         future.set_result(outcome)

@@ -5,7 +5,7 @@ from typing import Any
 
 import curio
 
-from verdigris.loops._delivery import Delivery
+from verdigris.loops._delivery import Delivery, discard
 
 
 class CurioDelivery(Delivery):
@@ -22,6 +22,8 @@ class CurioDelivery(Delivery):
         # curio cancels the future when the one who waits is cancelled.
         if self._future.set_running_or_notify_cancel():
             self._future.set_result((value, error))
+        else:
+            discard(value)
 
     async def wait(self) -> Any:
         try:

@@ -1,5 +1,6 @@
 """Calls made together on curio."""
 
+import threading
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
@@ -11,16 +12,30 @@ from verdigris.loops._group import Group
 class CurioGroup(Group):
     """Daemonic tasks of the kernel."""
 
+    cancelled = curio.CancelledError
+
     def __init__(self) -> None:
         self._tasks: list[Any] = []
+        # At so many those that have ended are dropped.
+        self._crowd = 32
+        # curio tells its kernel to coroutines only. A thread runs one at a time.
+        self._thread = threading.get_ident()
+
+    def is_here(self) -> bool:
+        return bool(curio.meta.curio_running()) and threading.get_ident() == self._thread
 
     async def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        self._tasks = [task for task in self._tasks if not task.terminated]
+        if len(self._tasks) >= self._crowd:
+            self._tasks = [task for task in self._tasks if not task.terminated]
+            self._crowd = 2 * max(len(self._tasks), 16)
         self._tasks.append(await curio.spawn(_run, coroutine, daemon=True))
 
-    async def cancel(self) -> None:
-        for task in self._tasks:
-            await task.cancel(blocking=False)
+    async def end(self) -> None:
+        async with curio.disable_cancellation():
+            for task in self._tasks:
+                await task.cancel(blocking=False)
+            for task in self._tasks:
+                await task.wait()
 
     def drop(self) -> None:
         return  # curio cancels from tasks only
@@ -32,10 +47,6 @@ class CurioGroup(Group):
         except curio.TaskTimeout:
             return False
         return True
-
-    async def shielded(self, wait: Callable[[], Awaitable[None]]) -> None:
-        async with curio.disable_cancellation():
-            await wait()
 
 
 async def _run(coroutine: Coroutine[Any, Any, None]) -> None:

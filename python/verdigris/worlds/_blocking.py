@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Awaitable, Callable
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from verdigris import loops
@@ -130,13 +129,13 @@ def block(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """
     if can_await():
         result: Any = fn(*args, **kwargs)
-        if type(result) is CoroutineType or is_async(fn):
+        if loops.is_coroutine(result) or is_async(fn):
             return await_(result)
         return result
     if is_async(fn):
         return _outside(None, fn, args, kwargs)
     result = fn(*args, **kwargs)
-    if type(result) is CoroutineType:  # of a plain wrapper of an async function
+    if loops.is_coroutine(result):  # of a plain wrapper of an async function
         return _outside(None, lambda: result, (), {})
     return result
 
@@ -192,7 +191,7 @@ def _works_for_trio() -> bool:
 
 def _coroutine(awaitable: Any) -> Any:
     """A coroutine of an awaitable: a loop makes tasks of nothing else."""
-    return awaitable if type(awaitable) is CoroutineType else _wait(awaitable)
+    return awaitable if loops.is_coroutine(awaitable) else _wait(awaitable)
 
 
 async def _wait(awaitable: Awaitable[T]) -> T:

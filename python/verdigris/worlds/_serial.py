@@ -10,7 +10,7 @@ from verdigris.worlds._blocking import block
 from verdigris.worlds._call import Call, checked
 from verdigris.worlds._completed import CallsTimedOut, note
 from verdigris.worlds._progress import Progress, shown
-from verdigris.worlds._running import Options, Running
+from verdigris.worlds._running import Options, Running, TimeIsOver
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -47,7 +47,7 @@ class Serial:
             progress: As of `Parallel`.
         """
         self._calls: list[Call] = []
-        self._options = Options(1, executor, "thread")
+        self._options = Options(1, executor, "thread", stops_at_error=not return_exceptions)
         self._timeout = timeout
         self._return_exceptions = return_exceptions
         self._progress = progress
@@ -86,9 +86,7 @@ class Serial:
                             raise error
                     results.append(one.result() if error is None else error)
                     progress(len(results), len(calls))
-            except TimeoutError:
-                if deadline is None or _monotonic() < deadline:
-                    raise
+            except TimeIsOver:
                 await running.stop()
                 raise CallsTimedOut(
                     f"{len(calls) - len(results)} of {len(calls)} calls had not ended within "
@@ -129,8 +127,12 @@ def _here(call: Call) -> Any:
 
     async def wait() -> Any:
         running = Running((call,), Options(1, None, "thread"))
-        await running.begin()
-        one = await running.next(None)
+        try:
+            await running.begin()
+            one = await running.next(None)
+        except BaseException:
+            await running.stop()
+            raise
         assert one is not None
         return one.result()
 
