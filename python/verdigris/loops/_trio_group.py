@@ -26,9 +26,7 @@ class TrioGroup(Group):
         self._ended: trio.Event | None = None
 
     def is_here(self) -> bool:
-        return trio.lowlevel.in_trio_run() and (
-            trio.lowlevel.current_trio_token() is self._token
-        )
+        return trio.lowlevel.in_trio_run() and (trio.lowlevel.current_trio_token() is self._token)
 
     async def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         scope = trio.CancelScope()

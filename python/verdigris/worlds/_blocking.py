@@ -12,6 +12,7 @@ from verdigris._coroutine_function import is_async, unmark
 from verdigris._engine import await_, can_await
 from verdigris.worlds import _home, _pool, _thread_loop
 from verdigris.worlds._call import name_of
+from verdigris.worlds._to_async import to_async
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -88,9 +89,12 @@ def to_blocking(fn: Any = None, /, *, library: Library | None = None) -> Any:
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if can_await():
-            return await_(fn(*args, **kwargs))
-        return _outside(library, fn, args, kwargs)
+        if not can_await():
+            return _outside(library, fn, args, kwargs)
+        if library is not None and library != (loops.running_library() or library):
+            # Of another library than the loop that goes on meanwhile.
+            return await_(to_async(_without_loop)(library, None, fn, args, kwargs))
+        return await_(fn(*args, **kwargs))
 
     unmark(call)
     return call

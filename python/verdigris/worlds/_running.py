@@ -232,15 +232,15 @@ def _failure(error: BaseException, call: Call) -> Exception:
     if isinstance(error, Exception):
         return error
     cancellations = loops.cancellations()
+    rest: BaseException | None = error
     if isinstance(error, BaseExceptionGroup):
         # What a nursery raises that was cancelled while something else failed.
         rest = error.split(cancellations)[1]
-        if isinstance(rest, Exception):
-            return rest
-        is_cancelled = rest is None
-    else:
-        is_cancelled = isinstance(error, cancellations)
-    if not is_cancelled:
+    elif isinstance(error, cancellations):
+        rest = None
+    if isinstance(rest, Exception):
+        return rest
+    if rest is not None:
         raise error
     cancelled = CallCancelled(f"the call {call} was cancelled")
     cancelled.__cause__ = error

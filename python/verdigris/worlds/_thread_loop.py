@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+# `_signal` and not `signal`, whose functions take ten times as long (0.4 and 6 us), most of it
+# for enumerations.
+import _signal  # type: ignore[import-not-found]
 import _thread
 import atexit
 import contextlib
 import os
 import warnings
 from collections.abc import Coroutine, Iterator
+from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
@@ -18,6 +22,7 @@ T = TypeVar("T")
 # The stdlib's own, whatever is patched later: loops belong to OS threads. (One that a function
 # runs green in has a loop that runs, and needs none of these.)
 _here: Any = _thread._local()
+_get_ident = _thread.get_ident
 
 
 class _Kept:
@@ -27,39 +32,52 @@ class _Kept:
         import asyncio
 
         self.loop = asyncio.new_event_loop()
+        self.thread = _get_ident()
         self.process = os.getpid()
 
     def is_usable(self) -> bool:
         return not self.loop.is_closed() and self.process == os.getpid()
 
     def close(self) -> None:
-        if self.is_usable() and not self.loop.is_running():
+        """Ends it, in the thread that it is of; nowhere else."""
+        if self.loop.is_closed():
+            return
+        if self.process != os.getpid():
+            _give_up(self.loop)
+        elif not self.loop.is_running() and self.thread == _get_ident():
             close(self.loop)
 
     def __del__(self) -> None:
         # In the thread that ends. The main thread's is closed at exit, before modules go.
         if hasattr(self, "process"):
-            with contextlib.suppress(Exception):
-                self.close()
+            self.close()
 
 
 def get() -> asyncio.AbstractEventLoop:
     """The loop of this thread. A fork's child has one of its own."""
     kept: _Kept | None = getattr(_here, "kept", None)
     if kept is None or not kept.is_usable():
-        if kept is not None:
-            _leave_to_the_parent(kept)
+        # The one before goes, and closes what a fork's child had of the parent's.
         kept = _here.kept = _Kept()
     return kept.loop
 
 
-def _leave_to_the_parent(kept: _Kept) -> None:
-    # Closing it would take the parent's descriptors out of an epoll instance that both share.
-    if not kept.loop.is_closed():
-        _abandoned.append(kept)
+def _give_up(loop: Any) -> None:
+    """Ends what a fork's child has of a loop, which goes on in the parent.
 
+    Nothing of it runs here. And nothing may be taken out of its selector: an epoll instance is
+    shared with the parent, which would not be woken any more.
+    """
+    import asyncio
+    import selectors
 
-_abandoned: list[_Kept] = []
+    for task in asyncio.all_tasks(loop):
+        task._log_destroy_pending = False  # type: ignore[attr-defined]
+    if isinstance(loop, asyncio.SelectorEventLoop):
+        loop._selector.close()  # type: ignore[attr-defined]
+        loop._selector = selectors.SelectSelector()  # type: ignore[attr-defined]
+        loop._thread_id = None  # type: ignore[attr-defined]
+        loop.close()
 
 
 @atexit.register
@@ -78,18 +96,80 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         Its result.
 
     Raises:
-        BaseException: What it raises. Ctrl-C cancels it, and is raised when it has ended.
+        BaseException: What it raises.
+        KeyboardInterrupt: Ctrl-C. The coroutine is cancelled, and this is raised when it has ended;
+            at the second Ctrl-C at once.
     """
     loop = get()
     task = loop.create_task(coroutine)
+    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        ctrl_c = _CtrlC(loop, task)
+        try:
+            _signal.signal(_signal.SIGINT, ctrl_c)
+        except ValueError:  # signals are handled in the main thread only
+            pass
+        else:
+            return _run_with_ctrl_c(loop, task, ctrl_c)
+    return _run(loop, task)
+
+
+def _run_with_ctrl_c(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T], ctrl_c: _CtrlC) -> T:
+    try:
+        result = _run(loop, task)
+    except BaseException:
+        if ctrl_c.came and task.cancelled():
+            raise KeyboardInterrupt from None
+        raise
+    finally:
+        if _signal.getsignal(_signal.SIGINT) is ctrl_c:
+            _signal.signal(_signal.SIGINT, _signal.default_int_handler)
+    if ctrl_c.came:
+        raise KeyboardInterrupt
+    return result
+
+
+def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
     try:
         return loop.run_until_complete(task)
-    except BaseException:
-        if not task.done():
+    except BaseException as error:
+        # It was left in the middle: by the handler of a signal, or by `loop.stop()`.
+        if not task.done() and not isinstance(error, KeyboardInterrupt):
             task.cancel()
-            with contextlib.suppress(BaseException):
+            with contextlib.suppress(_cancelled()):
                 loop.run_until_complete(task)
         raise
+    finally:
+        del task  # it has the result, and an error has this frame
+
+
+def _cancelled() -> type[BaseException]:
+    import asyncio
+
+    return asyncio.CancelledError
+
+
+class _CtrlC:
+    """The handler of SIGINT while a task runs: cancels it.
+
+    KeyboardInterrupt in the middle of the loop's own code could lose a callback, and what waits for
+    it would never be woken. `asyncio.run` does the same.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
+        self._loop = loop
+        self._task = task
+        self.came = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.came or self._task.done():
+            raise KeyboardInterrupt
+        self.came = True
+        self._task.cancel()
+        self._loop.call_soon_threadsafe(_nothing)  # which wakes it
+
+
+def _nothing() -> None:
+    return
 
 
 def close(loop: asyncio.AbstractEventLoop) -> None:
