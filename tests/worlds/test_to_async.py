@@ -520,13 +520,11 @@ def test_from_loops_in_several_threads(any_loop: Loop) -> None:
 
 
 def test_in_trio_a_checkpoint(trio_loop: TrioLoop) -> None:
-    trio = trio_loop.trio
+    import trio.testing
 
     async def main() -> None:
         with trio.testing.assert_checkpoints():
             await to_async(len)("")
-
-    import trio.testing
 
     trio_loop.run(main)
 

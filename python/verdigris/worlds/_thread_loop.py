@@ -80,8 +80,14 @@ def _give_up(loop: Any) -> None:
         loop.close()
 
 
+_exits = False
+
+
 @atexit.register
-def _close_that_of_the_main_thread() -> None:
+def _close_that_of_this_thread() -> None:
+    # What runs at exit after this closes its loop at once.
+    global _exits
+    _exits = True
     kept: _Kept | None = getattr(_here, "kept", None)
     if kept is not None:
         kept.close()
@@ -100,7 +106,14 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
         KeyboardInterrupt: Ctrl-C. The coroutine is cancelled, and this is raised when it has ended;
             at the second Ctrl-C at once.
     """
-    loop = get()
+    try:
+        return _on_loop(get(), coroutine)
+    finally:
+        if _exits:
+            _close_that_of_this_thread()
+
+
+def _on_loop(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
     task = loop.create_task(coroutine)
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         ctrl_c = _CtrlC(loop, task)
