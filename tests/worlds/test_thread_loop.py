@@ -221,6 +221,9 @@ FORK = """
         return os.getpid()
 
     async def starts():
+        return os.getpid()
+
+    async def leaves():
         global task
         task = asyncio.create_task(asyncio.sleep(1000))
         return os.getpid()
@@ -236,21 +239,23 @@ FORK = """
 """
 
 
+@pytest.mark.parametrize("begin", ["starts", "leaves"])
 @pytest.mark.parametrize("use", [False, True])
-def test_fork_in_the_thread_of_the_loop(python: Any, use: bool) -> None:
-    done = python(FORK + f"\n    block(starts); child_and_parent({use}); print('fine')")
+def test_fork_in_the_thread_of_the_loop(python: Any, use: bool, begin: str) -> None:
+    done = python(FORK + f"\n    block({begin}); child_and_parent({use}); print('fine')")
     assert done.stdout == "fine\n"
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("begin", ["starts", "leaves"])
 @pytest.mark.parametrize("use", [False, True])
-def test_fork_while_another_thread_has_a_loop(python: Any, use: bool) -> None:
+def test_fork_while_another_thread_has_a_loop(python: Any, use: bool, begin: str) -> None:
     done = python(
         FORK
         + f"""
     ready, go = threading.Event(), threading.Event()
     def other():
-        block(starts)
+        block({begin})
         ready.set()
         go.wait(30)
         print(block(woken) == os.getpid())

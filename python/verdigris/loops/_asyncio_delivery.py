@@ -44,5 +44,3 @@ class AsyncioDelivery(Delivery):
             raise error
         finally:
             del error, self  # the traceback has this frame
-
-

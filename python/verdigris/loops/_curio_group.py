@@ -1,7 +1,8 @@
 """Calls made together on curio."""
 
+import contextvars
 import threading
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Generator
 from typing import Any
 
 import curio
@@ -28,7 +29,9 @@ class CurioGroup(Group):
         if len(self._tasks) >= self._crowd:
             self._tasks = [task for task in self._tasks if not task.terminated]
             self._crowd = 2 * max(len(self._tasks), 16)
-        self._tasks.append(await curio.spawn(_run, coroutine, daemon=True))
+        self._tasks.append(
+            await curio.spawn(_run, coroutine, contextvars.copy_context(), daemon=True)
+        )
 
     async def end(self) -> None:
         async with curio.disable_cancellation():
@@ -49,5 +52,26 @@ class CurioGroup(Group):
         return True
 
 
-async def _run(coroutine: Coroutine[Any, Any, None]) -> None:
-    await coroutine
+async def _run(coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
+    await _InContext(coroutine, context)
+
+
+class _InContext:
+    """Steps a coroutine in a context of its own: curio's tasks share that of the thread."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, None], context: contextvars.Context) -> None:
+        self._coroutine = coroutine
+        self._context = context
+
+    def __await__(self) -> Generator[Any, Any, None]:
+        step: Callable[..., Any] = self._coroutine.send
+        argument: Any = None
+        while True:
+            try:
+                trap = self._context.run(step, argument)
+            except StopIteration:
+                return
+            try:
+                step, argument = self._coroutine.send, (yield trap)
+            except BaseException as error:
+                step, argument = self._coroutine.throw, error

@@ -102,12 +102,12 @@ class Running:
                 continue
             self._open.discard(place)
             call = self._calls[place]
-            failure = None if error is None else _failure(error, call)
+            failed = None if error is None else failure(error, call)
             if self._next_place < len(self._calls) and not (
-                failure is not None and self._options.stops_at_error
+                failed is not None and self._options.stops_at_error
             ):
                 await self.begin()
-            return Completed(place, call, value, failure)
+            return Completed(place, call, value, failed)
         return None
 
     async def _wait(self, deadline: float | None) -> None:
@@ -223,7 +223,7 @@ class Running:
             self._mailbox.put((place, value, error))
 
 
-def _failure(error: BaseException, call: Call) -> Exception:
+def failure(error: BaseException, call: Call) -> Exception:
     """The error of a call as an `Exception`.
 
     Raises:

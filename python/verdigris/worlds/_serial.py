@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+from verdigris import loops
+from verdigris._engine import can_await
+from verdigris.worlds import _thread_loop
 from verdigris.worlds._blocking import block
 from verdigris.worlds._call import Call, checked
 from verdigris.worlds._completed import CallsTimedOut, note
 from verdigris.worlds._progress import Progress, shown
-from verdigris.worlds._running import Options, Running, TimeIsOver
+from verdigris.worlds._running import Options, Running, TimeIsOver, failure
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -109,15 +112,23 @@ class Serial:
         results: list[Any] = []
         calls = tuple(self._calls)
         with shown(self._progress, len(calls)) as progress:
-            for place, call in enumerate(calls):
-                try:
-                    results.append(_here(call))
-                except Exception as error:
-                    note(error, place, len(calls), call)
-                    if not self._return_exceptions:
-                        raise
-                    results.append(error)
-                progress(len(results), len(calls))
+            try:
+                for place, call in enumerate(calls):
+                    try:
+                        result = _here(call)
+                    except (Exception, _thread_loop.cancelled()) as error:
+                        if can_await() and not isinstance(error, Exception):
+                            raise  # of the task that this runs in
+                        result = failure(error, call)
+                        note(result, place, len(calls), call)
+                        if not self._return_exceptions:
+                            raise result from result.__cause__
+                    results.append(result)
+                    progress(len(results), len(calls))
+            except BaseException:
+                for call in calls[len(results) :]:
+                    loops.discard(call.function)
+                raise
         return results
 
 

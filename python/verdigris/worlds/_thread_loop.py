@@ -148,14 +148,15 @@ def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
         # It was left in the middle: by the handler of a signal, or by `loop.stop()`.
         if not task.done() and not isinstance(error, KeyboardInterrupt):
             task.cancel()
-            with contextlib.suppress(_cancelled()):
+            with contextlib.suppress(cancelled()):
                 loop.run_until_complete(task)
         raise
     finally:
         del task  # it has the result, and an error has this frame
 
 
-def _cancelled() -> type[BaseException]:
+def cancelled() -> type[BaseException]:
+    """What asyncio cancels tasks with."""
     import asyncio
 
     return asyncio.CancelledError
