@@ -479,8 +479,16 @@ def test_no_error_is_reported_as_never_looked_at(
 # --- time --------------------------------------------------------------------
 
 
+def future_of(value: int) -> concurrent.futures.Future[int]:
+    future: concurrent.futures.Future[int] = concurrent.futures.Future()
+    future.set_result(value)
+    return future
+
+
 def test_the_time_is_over(any_loop: Loop) -> None:
     stop, ended = threading.Event(), []
+    # One that has ended before the time can be over.
+    done = future_of(32)
 
     async def waits() -> None:
         try:
@@ -488,7 +496,7 @@ def test_the_time_is_over(any_loop: Loop) -> None:
         finally:
             ended.append(1)
 
-    parallel = Parallel(timeout=0.1).schedule(pow, 2, 5).schedule(waits).schedule(stop.wait, 30)
+    parallel = Parallel(timeout=0.1).schedule(done).schedule(waits).schedule(stop.wait, 30)
 
     async def main() -> None:
         with pytest.raises(CallsTimedOut) as caught:
@@ -512,7 +520,9 @@ def test_the_time_is_over_and_errors_are_results(any_loop: Loop) -> None:
     async def waits() -> None:
         await any_loop.sleep(1000)
 
-    parallel = Parallel(timeout=0.05, return_exceptions=True).schedule(pow, 2, 5).schedule(waits)
+    parallel = (
+        Parallel(timeout=0.05, return_exceptions=True).schedule(future_of(32)).schedule(waits)
+    )
     first, second = any_loop.run(parallel.run)
     assert first == 32 and isinstance(second, TimeoutError) and "waits()" in str(second)
 

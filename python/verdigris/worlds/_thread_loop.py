@@ -39,13 +39,16 @@ class _Kept:
         return not self.loop.is_closed() and self.process == os.getpid()
 
     def close(self) -> None:
-        """Ends it, in the thread that it is of; nowhere else."""
+        """Ends it, in the thread that it is of, or at exit that of a thread that is frozen."""
         if self.loop.is_closed():
             return
         if self.process != os.getpid():
             _give_up(self.loop)
-        elif not self.loop.is_running() and self.thread == _get_ident():
-            close(self.loop)
+        elif not self.loop.is_running():
+            if self.thread == _get_ident():
+                close(self.loop)
+            else:
+                self.loop.close()
 
     def __del__(self) -> None:
         # In the thread that ends. The main thread's is closed at exit, before modules go.
