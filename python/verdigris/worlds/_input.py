@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
+from collections.abc import Callable
 
-from verdigris._engine import async_def
+from verdigris import loops
+from verdigris._engine import async_def, await_
 from verdigris.green import _wait
 
 
 async def a_input(prompt: object = "") -> str:
     """Asks the user for a line, as `input` does, while the loop goes on.
 
-    Runs on asyncio, uvloop and Trio. A checkpoint. If the caller is cancelled, what was typed of
+    Runs on asyncio, uvloop, Trio and curio. A checkpoint. If several ask at once, each gets a line
+    (on curio the second is refused). If the caller is cancelled, what was typed of
     the line is thrown away.
 
     It reads from standard input's descriptor, and not more than the line: what `input()` has read
@@ -53,14 +57,34 @@ async def a_input(prompt: object = "") -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
+# Two that read at once would share a line; and whoever is woken for one that the other has read
+# would block the loop.
+_one_at_a_time = _wait.Lock()
+
+
 def _read_line(descriptor: int) -> bytes:
     """Reads one line, in a green function."""
+    if loops.running_library() == "curio":  # which green locks don't know
+        return _read_alone(descriptor, functools.partial(_wait_on_curio, descriptor))
+    with _one_at_a_time:
+        return _read_alone(descriptor, functools.partial(_wait.fd, descriptor, _wait.READ))
+
+
+def _wait_on_curio(descriptor: int) -> None:
+    import curio
+
+    # It refuses what no selector can watch, as files, which are always ready.
+    with contextlib.suppress(PermissionError):
+        await_(curio.traps._read_wait(descriptor))
+
+
+def _read_alone(descriptor: int, wait: Callable[[], object]) -> bytes:
     # A terminal gives one line at a time. From anything else a longer read takes what comes next.
     is_terminal = os.isatty(descriptor)
     line = b""
     try:
         while not line.endswith(b"\n"):
-            _wait.fd(descriptor, _wait.READ)
+            wait()
             more = os.read(descriptor, 4096 if is_terminal else 1)
             if not more:
                 break
