@@ -97,7 +97,7 @@ def test_what_is_left_is_ended_with_the_thread(python: Any, where: str) -> None:
         "main": "body()",
         "thread": "t = threading.Thread(target=body); t.start(); t.join(); print('joined')",
         "daemon": "t = threading.Thread(target=body, daemon=True); t.start(); t.join()",
-        "both": "body(); t = threading.Thread(target=body); t.start(); left.wait()",
+        "both": "body(); left.clear(); threading.Thread(target=body).start(); left.wait()",
     }[where]
     done = python(LEFTOVERS + "\n    " + end, options=STRICT)
     times = 2 if where == "both" else 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+import stat
 import sys
 from collections.abc import Callable
 
@@ -73,8 +74,9 @@ def _read_line(descriptor: int) -> bytes:
 def _wait_on_curio(descriptor: int) -> None:
     import curio
 
-    # It refuses what no selector can watch, as files, which are always ready.
-    with contextlib.suppress(PermissionError):
+    # A file, which no selector can watch and is always ready, would be the end of its kernel.
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor):
         await_(curio.traps._read_wait(descriptor))
 
 
