@@ -63,6 +63,7 @@ LEFTOVERS = """
             await asyncio.sleep(1000)
         finally:
             await asyncio.sleep(0)
+            threading.current_thread()
             print("task ended")
 
     async def generator():
@@ -99,6 +100,9 @@ def test_what_is_left_is_ended_with_the_thread(python: Any, where: str) -> None:
         "daemon": "t = threading.Thread(target=body, daemon=True); t.start(); t.join()",
         "both": "body(); left.clear(); threading.Thread(target=body).start(); left.wait()",
     }[where]
+    # Those that have ended are not listed any more, not even as dummies.
+    if where in ("thread", "daemon"):
+        end += "; assert threading.enumerate() == [threading.main_thread()]"
     done = python(LEFTOVERS + "\n    " + end, options=STRICT)
     times = 2 if where == "both" else 1
     lines = done.stdout.split("\n")

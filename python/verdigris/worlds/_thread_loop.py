@@ -9,6 +9,7 @@ import _thread
 import atexit
 import contextlib
 import os
+import threading
 import warnings
 from collections.abc import Coroutine, Iterator
 from types import FrameType
@@ -33,6 +34,8 @@ class _Kept:
 
         self.loop = asyncio.new_event_loop()
         self.thread = _get_ident()
+        # As `threading` knows it, if it does.
+        self.listed = threading._active.get(self.thread)  # type: ignore[attr-defined]
         self.process = os.getpid()
 
     def is_usable(self) -> bool:
@@ -46,7 +49,8 @@ class _Kept:
             _give_up(self.loop)
         elif not self.loop.is_running():
             if self.thread == _get_ident():
-                close(self.loop)
+                with _listed(self.thread, self.listed):
+                    close(self.loop)
             else:
                 self.loop.close()
 
@@ -54,6 +58,31 @@ class _Kept:
         # In the thread that ends. The main thread's is closed at exit, before modules go.
         if hasattr(self, "process"):
             self.close()
+
+
+@contextlib.contextmanager
+def _listed(ident: int, thread: threading.Thread | None) -> Iterator[None]:
+    """Has `threading` know a thread that ends, as long as its loop is being closed.
+
+    It has been forgotten already. Whoever asks for the current thread, as every record of a log
+    does, would get a dummy that nobody takes away.
+    """
+    active: dict[int, threading.Thread] = threading._active  # type: ignore[attr-defined]
+    if ident in active:
+        yield
+        return
+    if thread is not None:
+        active[ident] = thread
+    try:
+        yield
+    finally:
+        if active.pop(ident, None) is not thread:
+            # From 3.13 on a dummy goes with this, which nobody would take away either.
+            vars(getattr(threading, "_thread_local_info", _NoInfo())).clear()
+
+
+class _NoInfo:
+    """Has no attributes."""
 
 
 def get() -> asyncio.AbstractEventLoop:
@@ -189,12 +218,21 @@ def _nothing() -> None:
     return
 
 
+def _has_executor(loop: asyncio.AbstractEventLoop) -> bool:
+    """Whether a loop may have threads of its own. (uvloop does not tell.)"""
+    return getattr(loop, "_default_executor", loop) is not None
+
+
 def close(loop: asyncio.AbstractEventLoop) -> None:
     """Closes a loop, as `asyncio.run` does: tasks are cancelled, generators and threads ended."""
     import asyncio
 
     try:
         tasks = asyncio.all_tasks(loop)
+        # The usual case, and nothing is left behind: running a loop in a thread that ends makes
+        # values of the thread anew, which CPython frees no more.
+        if not (tasks or getattr(loop, "_asyncgens", True) or _has_executor(loop)):
+            return
         for task in tasks:
             task.cancel()
         if tasks:
@@ -207,7 +245,10 @@ def close(loop: asyncio.AbstractEventLoop) -> None:
                     "task": task,
                 })  # fmt: skip
         loop.run_until_complete(loop.shutdown_asyncgens())
-        loop.run_until_complete(loop.shutdown_default_executor())
+        # From 3.12 on no thread can be started for it when the interpreter exits. Closing the loop
+        # lets the executor's threads end as well; at exit they have ended.
+        with contextlib.suppress(RuntimeError):
+            loop.run_until_complete(loop.shutdown_default_executor())
     finally:
         loop.close()
 
