@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 import warnings
 from typing import Any
@@ -250,7 +251,9 @@ FORK = """
 def test_fork_in_the_thread_of_the_loop(python: Any, use: bool, begin: str) -> None:
     done = python(FORK + f"\n    block({begin}); child_and_parent({use}); print('fine')")
     assert done.stdout == "fine\n"
-    assert done.stderr == ""
+    if begin == "starts" or sys.version_info < (3, 14):
+        # Newer asyncio does not tell a child the tasks of its parent, and reports them lost.
+        assert done.stderr == ""
 
 
 @pytest.mark.parametrize("begin", ["starts", "leaves"])

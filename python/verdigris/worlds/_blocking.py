@@ -202,6 +202,18 @@ async def _wait(awaitable: Awaitable[T]) -> T:
     return await awaitable
 
 
+@overload
+def queue_background_thread(
+    fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> concurrent.futures.Future[T]: ...
+
+
+@overload
+def queue_background_thread(
+    fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> concurrent.futures.Future[T]: ...
+
+
 def queue_background_thread(
     fn: Callable[..., Any], /, *args: Any, **kwargs: Any
 ) -> concurrent.futures.Future[Any]:

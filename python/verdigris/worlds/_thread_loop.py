@@ -274,21 +274,47 @@ def idle_event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     import asyncio
 
     running = asyncio._get_running_loop()
-    loop = get() if running is None else asyncio.new_event_loop()
+    if running is None:
+        loop = get()
+        with _as_current(loop):
+            yield loop
+        return
+    loop = asyncio.new_event_loop()
+    with _put_aside(running):
+        try:
+            with _as_current(loop):
+                yield loop
+        finally:
+            if not loop.is_closed():
+                close(loop)
+
+
+@contextlib.contextmanager
+def _as_current(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    import asyncio
+
     before = _current_loop()
     asyncio.set_event_loop(loop)
+    try:
+        yield
+    finally:
+        asyncio.set_event_loop(before)
+
+
+@contextlib.contextmanager
+def _put_aside(running: asyncio.AbstractEventLoop) -> Iterator[None]:
+    """Makes it as if no loop ran."""
+    import asyncio
+
+    # Before 3.12 the current task of each loop is kept apart, and need not be touched.
+    swap_task: Any = getattr(asyncio.tasks, "_swap_current_task", lambda loop, task: None)
+    task = swap_task(running, None)
     asyncio._set_running_loop(None)
     try:
-        yield loop
+        yield
     finally:
         asyncio._set_running_loop(running)
-        asyncio.set_event_loop(before)
-        if running is not None and not loop.is_closed():
-            asyncio._set_running_loop(None)
-            try:
-                close(loop)
-            finally:
-                asyncio._set_running_loop(running)
+        swap_task(running, task)
 
 
 def _current_loop() -> asyncio.AbstractEventLoop | None:
