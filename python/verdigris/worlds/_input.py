@@ -10,8 +10,11 @@ import sys
 from collections.abc import Callable
 
 from verdigris import loops
-from verdigris._engine import async_def, await_
-from verdigris.green import _wait
+from verdigris._engine import Lock, async_def, await_, wait_fd
+from verdigris.loops import _reactors as _reactors  # the engine finds reactors through it
+
+
+_READ = 1  # for `wait_fd`
 
 
 async def a_input(prompt: object = "") -> str:
@@ -60,7 +63,7 @@ async def a_input(prompt: object = "") -> str:
 
 # Two that read at once would share a line; and whoever is woken for one that the other has read
 # would block the loop.
-_one_at_a_time = _wait.Lock()
+_one_at_a_time = Lock()
 
 
 def _read_line(descriptor: int) -> bytes:
@@ -68,7 +71,7 @@ def _read_line(descriptor: int) -> bytes:
     if loops.running_library() == "curio":  # which green locks don't know
         return _read_alone(descriptor, functools.partial(_wait_on_curio, descriptor))
     with _one_at_a_time:
-        return _read_alone(descriptor, functools.partial(_wait.fd, descriptor, _wait.READ))
+        return _read_alone(descriptor, functools.partial(wait_fd, descriptor, _READ))
 
 
 def _wait_on_curio(descriptor: int) -> None:
