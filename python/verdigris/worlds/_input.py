@@ -13,7 +13,6 @@ from verdigris import loops
 from verdigris._engine import Lock, async_def, await_, wait_fd
 from verdigris.loops import _reactors as _reactors  # the engine finds reactors through it
 
-
 _READ = 1  # for `wait_fd`
 
 
