@@ -50,6 +50,8 @@ class Running:
         # Those that were begun and have not ended; of these, those that are tasks.
         self._open: set[int] = set()
         self._tasks: set[int] = set()
+        # Of those that were given to the executor.
+        self._futures: dict[int, concurrent.futures.Future[Any]] = {}
         #: Whether calls that have not begun are not to begin.
         self.stopped = False
 
@@ -81,6 +83,7 @@ class Running:
             outcome: _Outcome = self._mailbox.take()
             place, value, error = outcome
             self._tasks.discard(place)
+            self._futures.pop(place, None)
             if type(value) is CoroutineType:  # of a plain wrapper of an async function
                 await self._as_task(place, _same(value))
                 continue
@@ -106,6 +109,7 @@ class Running:
     async def stop(self) -> None:
         """Cancels what can be, and waits until no task of ours is left."""
         self.stopped = True
+        self._take_back()
         if self._tasks:
             await self._group.cancel()
             await self._group.shielded(self._tasks_to_end)
@@ -113,7 +117,13 @@ class Running:
     def drop(self) -> None:
         """The same, for one who can't wait."""
         self.stopped = True
+        self._take_back()
         self._group.drop()
+
+    def _take_back(self) -> None:
+        futures, self._futures = self._futures, {}
+        for future in futures.values():
+            _executors.take_back(future)
 
     def left(self) -> list[int]:
         """The places of the calls that have not ended."""
@@ -133,9 +143,9 @@ class Running:
     async def _start(self, place: int, call: Call) -> None:
         function = call.function
         if not callable(function):
-            if is_future(function):
-                receive = functools.partial(self._put, place)
-                _executors.when_done(function, call, receive)
+            future = _executors.future_of(function)
+            if future is not None:
+                _executors.when_done(future, call, functools.partial(self._put, place))
             else:
                 await self._as_task(place, _same(function))
         elif is_async(function):
@@ -146,12 +156,14 @@ class Running:
             )
         elif self._options.executor is not None:
             receive = functools.partial(self._put, place)
+            executor = self._options.executor
             try:
-                future = _executors.submit(self._options.executor, call)
+                future = _executors.submit(executor, call, self._home)
             except Exception as error:
                 receive(None, error)
             else:
-                _executors.when_done(future, call, receive)
+                self._futures[place] = future
+                _executors.when_done(future, call, receive, executor)
         else:
             context = contextvars.copy_context()
             _pool.default_pool().start(functools.partial(self._work, place, context))
@@ -197,13 +209,6 @@ class Running:
     def _put(self, place: int, value: Any, error: BaseException | None) -> None:
         """Notes an outcome. From any thread."""
         self._mailbox.put((place, value, error))
-
-
-def is_future(candidate: object) -> bool:
-    """Whether it is one that tells when it is done from another thread, and is not awaited."""
-    if getattr(candidate, "_asyncio_future_blocking", None) is not None:
-        return False
-    return hasattr(candidate, "add_done_callback") and hasattr(candidate, "result")
 
 
 def _same(awaitable: Awaitable[Any]) -> Callable[[], Coroutine[Any, Any, Any]]:
