@@ -43,7 +43,7 @@ def submit(executor: Any, call: Call) -> concurrent.futures.Future[Any]:
         raise RuntimeError("cannot schedule new futures after shutdown")
     client = executor._client
     kwargs = dict(call.kwargs)
-    taken = {name: kwargs.pop(name) for name in _options_of(type(client)) & kwargs.keys()}
+    taken = {name: kwargs.pop(name) for name in _options_of(client.__class__) & kwargs.keys()}
     function: Any = functools.partial(call.function, **taken) if taken else call.function
     options = {"pure": False, **executor._kwargs}
     future = client.submit(function, *call.args, **options, **kwargs)

@@ -7,7 +7,6 @@ future is waited for as well, whichever of three protocols it has: see `future_o
 from __future__ import annotations
 
 import contextvars
-import copy
 import functools
 import pickle
 import sys
@@ -170,13 +169,11 @@ def _named(
 
 def _of_this_call(error: BaseException, call: Call) -> BaseException:
     """A copy of an error that all calls of an executor share, for a note of its own."""
-    from concurrent.futures import BrokenExecutor
-
-    try:
-        own: BaseException = copy.copy(error)
-    except Exception:  # a type that is made with other arguments than it has
-        own = BrokenExecutor(str(error))
-    own.__dict__.pop("__notes__", None)
+    # Not by `copy`, which calls `__init__` with what may be other arguments than it takes; and other
+    # libraries (tblib) have it make exceptions that share their attributes.
+    kind = type(error)
+    own = kind.__new__(kind, *error.args)
+    own.__dict__.update({k: v for k, v in error.__dict__.items() if k != "__notes__"})
     own.__cause__ = error.__cause__
     own.add_note(f"the call {call} was lost with it; it may have been made, or in part")
     return own
@@ -200,7 +197,7 @@ def _what_was_refused(
     what_of_it = _unpicklable.found(call, _unpicklable.dumps_of(executor))
     if what_of_it is None:
         return None
-    return f"{what_of_it} can't be pickled ({error}). {_INSTEAD_OF_ARGUMENT}"
+    return f"{what_of_it}. {_INSTEAD_OF_ARGUMENT}"
 
 
 _INSTEAD_OF_ARGUMENT = "Pass what can be, and make the rest there."

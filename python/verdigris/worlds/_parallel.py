@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
@@ -118,6 +119,7 @@ class Parallel:
         calls = tuple(self._calls)
         results: list[Any] = [None] * len(calls)
         errors: dict[int, Exception] = {}
+        ended = 0
         running, deadline = Running(calls, self._options), self._deadline()
         with shown(self._progress, len(calls)) as progress:
             try:
@@ -129,7 +131,8 @@ class Parallel:
                     else:
                         note(error, one.index, len(calls), one.call)
                         errors[one.index] = results[one.index] = error
-                    progress(len(results) - len(running.left()), len(calls))
+                    ended += 1
+                    progress(ended, len(calls))
             except TimeoutError:
                 left = running.left()
                 await running.stop()
@@ -201,6 +204,8 @@ class Results(AsyncIterator[Completed], Iterator[Completed]):
         self._running: Running | None = None
         self._deadline: float | None = None
         self._ended = 0
+        self._showing = contextlib.ExitStack()
+        self._progress: Progress | None = None
 
     def __aiter__(self) -> Results:
         return self
@@ -233,7 +238,10 @@ class Results(AsyncIterator[Completed], Iterator[Completed]):
 
     async def _next(self) -> Completed | None:
         parallel = self._parallel
-        if self._running is None:
+        if self._running is None or self._progress is None:
+            self._progress = self._showing.enter_context(
+                shown(parallel._progress, len(self._calls))
+            )
             self._running = Running(self._calls, parallel._options)
             self._deadline = parallel._deadline()
             await self._running.begin()
@@ -251,12 +259,14 @@ class Results(AsyncIterator[Completed], Iterator[Completed]):
             error = one.exception()
             if error is not None:
                 note(error, one.index, len(self._calls), one.call)
-            if callable(parallel._progress):
-                parallel._progress(self._ended, len(self._calls))
+            self._progress(self._ended, len(self._calls))
+        else:
+            self._showing.close()
         return one
 
     async def aclose(self) -> None:
         """Stops what is still under way, and waits for tasks to end."""
+        self._showing.close()
         if self._running is not None:
             await self._running.stop()
 
@@ -289,4 +299,5 @@ class Results(AsyncIterator[Completed], Iterator[Completed]):
     def __del__(self) -> None:
         running = getattr(self, "_running", None)
         if running is not None:
+            self._showing.close()
             running.drop()

@@ -28,9 +28,11 @@ _short.maxstring = _short.maxother = 80
 def found(call: Call, dumps: Dumps) -> str | None:
     """Tells what of a call can't be pickled, in words; None where all of it can."""
     for name, value in _parts(call):
-        if _is_refused(value, dumps):
-            place, inner = _innermost(value, dumps)
-            return f"{name}{', at ' + place if place else ''}, {_short.repr(inner)},"
+        error = _refusal(value, dumps)
+        if error is not None:
+            place, inner, error = _innermost(value, error, dumps)
+            where = f"{name}, at {place}" if place else name
+            return f"{where}, {_short.repr(inner)}, can't be pickled ({error})"
     return None
 
 
@@ -57,25 +59,26 @@ def _parts(call: Call) -> Iterator[tuple[str, Any]]:
         yield f"its argument {name!r}", value
 
 
-def _is_refused(value: Any, dumps: Dumps) -> bool:
+def _refusal(value: Any, dumps: Dumps) -> Exception | None:
     try:
         dumps(value)
-    except Exception:  # of whatever type: it is user's code that refuses
-        return True
-    return False
+    except Exception as error:  # of whatever type: it is the value's own code that refuses
+        return error
+    return None
 
 
-def _innermost(value: Any, dumps: Dumps) -> tuple[str, Any]:
-    """The smallest part of a value that is refused, and how it is reached."""
+def _innermost(value: Any, error: Exception, dumps: Dumps) -> tuple[str, Any, Exception]:
+    """The smallest part of a value that is refused: how it is reached, itself, and why."""
     path = ""
     for _ in range(_DEPTH):
         for step, inner in _inside(value, dumps):
-            if _is_refused(inner, dumps):
-                path, value = path + step, inner
+            its_error = _refusal(inner, dumps)
+            if its_error is not None:
+                path, value, error = path + step, inner, its_error
                 break
         else:
             break
-    return path, value
+    return path, value, error
 
 
 def _inside(value: Any, dumps: Dumps) -> Iterator[tuple[str, Any]]:
@@ -92,7 +95,7 @@ def _inside(value: Any, dumps: Dumps) -> Iterator[tuple[str, Any]]:
     elif isinstance(value, MethodType):
         yield ".__self__", value.__self__
     elif isinstance(value, FunctionType):
-        if _is_refused(lambda: None, dumps):
+        if _refusal(lambda: None, dumps) is not None:
             return  # functions go by their name, so what they hold is not looked at
         cells: tuple[CellType, ...] = value.__closure__ or ()
         for name, cell in zip(value.__code__.co_freevars, cells, strict=True):
