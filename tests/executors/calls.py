@@ -81,6 +81,10 @@ def returns_lock() -> Any:
     return threading.Lock()
 
 
+def returns_lock_for(number: int) -> Any:
+    return number, threading.Lock()
+
+
 class Held(Exception):
     """One that can't be pickled."""
 

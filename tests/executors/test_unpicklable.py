@@ -130,6 +130,20 @@ def test_an_exception_that_dask_replaces(kept: Callable[[str], Executor]) -> Non
     assert error.__notes__ == ["in call 1 of 1: raises_held()"]
 
 
+def test_dask_fetches_several_results_at_once(kept: Callable[[str], Executor]) -> None:
+    """One that can't be fetched must not cost those that were asked for together with it."""
+    several = Parallel(executor=kept("dask"), return_exceptions=True)
+    for number in range(60):
+        several.schedule(calls.square if number % 20 else calls.returns_lock_for, number)
+    for _ in range(3):
+        for number, result in enumerate(several.block()):
+            if number % 20:
+                assert result == number**2
+            else:
+                assert f"returns_lock_for({number}) can't be made" in str(result)
+                assert "its result can't be pickled" in str(result)
+
+
 @pytest.mark.parametrize("kind", ["spawn", "loky"])
 def test_one_that_can_not_be_made_again_breaks_the_pool(
     kind: str, new: Callable[[str], Executor]

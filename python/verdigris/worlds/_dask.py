@@ -79,7 +79,12 @@ async def _end(future: Any, ended: concurrent.futures.Future[Any]) -> None:
     value: Any = None
     error: BaseException | None = None
     try:
-        value = await future
+        try:
+            value = await future
+        except Exception:
+            if future.status != "finished":
+                raise
+            value = await _fetched(future)
     except GeneratorExit:  # the loop ended first
         error = RuntimeError("the Dask client was closed")
         raise
@@ -92,6 +97,17 @@ async def _end(future: Any, ended: concurrent.futures.Future[Any]) -> None:
             else:
                 ended.set_exception(error)
         del error
+
+
+async def _fetched(future: Any) -> Any:
+    """Fetches a result by itself.
+
+    A client asks for several at once where it can, and one that can't be sent fails them all.
+    """
+    response = await future.client.scheduler.gather(keys=[future.key])
+    if response["status"] != "OK":
+        raise RuntimeError(f"the cluster has lost the result of {future.key}")
+    return response["data"][future.key]
 
 
 async def _cancel(future: Any) -> None:

@@ -191,7 +191,8 @@ def _what_was_refused(
     if sent_back:
         raised = "During handling of the above exception" in str(error.__cause__)
         what = "the exception that it raised" if raised else "its result"
-        return f"{what} can't be pickled ({error}). {_INSTEAD_OF_RESULT}"
+        reason = str(error).strip().rpartition("\n")[2]  # Dask puts a whole traceback before it
+        return f"{what} can't be pickled ({reason}). {_INSTEAD_OF_RESULT}"
     if not isinstance(error, kinds):
         return None
     what_of_it = _unpicklable.found(call, _unpicklable.dumps_of(executor))
