@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from executors import calls, conftest, kinds
+from executors import calls, kinds
 from verdigris import CallCancelled, CallsFailed, Parallel, Serial, async_def
 
 pytestmark = [kinds.forks, pytest.mark.usefixtures("quiet")]
@@ -123,28 +123,6 @@ def test_a_client_that_is_closed_in_the_middle(loop: Any, dask_client: Any, tmp_
 
     loop.run(main)
     go_on.touch()
-
-
-def test_a_cluster_that_is_gone(aio: Any, caplog: Any) -> None:
-    """Its client gives its futures up; nobody waits for ever."""
-    with conftest.connected(1) as client:
-        executor = client.get_executor()
-        several = Parallel(executor=executor, return_exceptions=True)
-        several.schedule(calls.square, 2)
-        assert several.block() == [4]
-
-        async def main() -> None:
-            waiting = Parallel(executor=executor, return_exceptions=True)
-            waiting.schedule(calls.sleep, 50)
-            async with aio.tasks() as start:
-                run = start(waiting.run)
-                await aio.sleep(0.1)
-                client.shutdown()
-                outcome = await run.wait()
-            assert isinstance(outcome.value[0], Exception)
-            assert "sleep(50)" in str([str(outcome.value[0]), *outcome.value[0].__notes__])
-
-        aio.run(main)
 
 
 def test_futures_of_the_stdlib(loop: Any, kept: Callable[[str], Executor]) -> None:
