@@ -169,8 +169,8 @@ def _named(
 
 def _of_this_call(error: BaseException, call: Call) -> BaseException:
     """A copy of an error that all calls of an executor share, for a note of its own."""
-    # Not by `copy`, which calls `__init__` with what may be other arguments than it takes; and which
-    # other libraries (tblib) have make exceptions that share their attributes.
+    # Not by `copy`: it calls `__init__`, which may take other arguments; and where tblib has been
+    # imported, copies share their attributes.
     kind = type(error)
     own = kind.__new__(kind, *error.args)
     own.__dict__.update({k: v for k, v in error.__dict__.items() if k != "__notes__"})
