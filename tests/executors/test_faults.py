@@ -18,8 +18,9 @@ from verdigris import CallCancelled, CallsFailed, CallsTimedOut, Parallel, Seria
 
 pytestmark = [kinds.forks, pytest.mark.usefixtures("quiet")]
 
-NEW = ["threads", "spawn", "fork", "forkserver", "interpreters", "loky"]
-BREAKABLE = [*kinds.PROCESSES, "loky"]
+# No forks: with the threads of these tests they deadlock now and then, as the interpreter warns.
+NEW = ["threads", "spawn", "forkserver", "interpreters", "loky"]
+BREAKABLE = ["spawn", "forkserver", "loky"]
 
 
 @pytest.fixture

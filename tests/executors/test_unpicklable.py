@@ -24,7 +24,8 @@ pytestmark = [
 
 # Those that send functions by value: a lambda is nothing special there.
 BY_VALUE = ["loky", "dask"]
-BY_NAME = [kind for kind in kinds.APART if kind not in BY_VALUE]
+# Interpreters take some functions by name, and others by value.
+BY_NAME = kinds.PROCESSES
 
 
 @pytest.fixture

@@ -197,6 +197,8 @@ def _what_was_refused(
         return None
     what_of_it = _unpicklable.found(call, _unpicklable.dumps_of(executor))
     if what_of_it is None:
+        if type(error).__name__ == "NotShareableError":  # an interpreter's, and the call was taken
+            return f"its result can't be pickled ({error}). {_INSTEAD_OF_RESULT}"
         return None
     return f"{what_of_it}. {_INSTEAD_OF_ARGUMENT}"
 
