@@ -132,8 +132,9 @@ class Running:
 
     def _take_back(self) -> None:
         self.stopped = True
-        for future in list(self._futures.values()):
-            future.cancel()
+        futures, self._futures = self._futures, {}
+        for future in futures.values():
+            _executors.take_back(future)
         for call in self._calls[self._next_place :]:
             loops.discard(call.function)
 
@@ -151,9 +152,9 @@ class Running:
     async def _start(self, place: int, call: Call) -> None:
         function = call.function
         if not callable(function):
-            if is_future(function):
-                receive = functools.partial(self._put, place)
-                _executors.when_done(function, call, receive)
+            future = _executors.future_of(function)
+            if future is not None:
+                _executors.when_done(future, call, functools.partial(self._put, place))
             else:
                 await self._as_task(place, _Same(function))
         elif is_async(function):
@@ -164,13 +165,14 @@ class Running:
             )
         elif self._options.executor is not None:
             receive = functools.partial(self._put, place)
+            executor = self._options.executor
             try:
-                future = _executors.submit(self._options.executor, call)
+                future = _executors.submit(executor, call, self._home)
             except Exception as error:
                 receive(None, error)
             else:
                 self._futures[place] = future
-                _executors.when_done(future, call, receive)
+                _executors.when_done(future, call, receive, executor)
         else:
             context = contextvars.copy_context()
             _pool.default_pool().start(functools.partial(self._work, place, context))
@@ -251,13 +253,6 @@ def _without_our_frame(error: BaseException) -> BaseException:
     if error.__traceback__ is not None:
         error.__traceback__ = error.__traceback__.tb_next
     return error
-
-
-def is_future(candidate: object) -> bool:
-    """Whether it is one that tells when it is done from another thread, and is not awaited."""
-    if getattr(candidate, "_asyncio_future_blocking", None) is not None:
-        return False
-    return hasattr(candidate, "add_done_callback") and hasattr(candidate, "result")
 
 
 class _Same:
