@@ -44,7 +44,7 @@ check: build $(STAMPS)/test $(STAMPS)/check ## formatting, lints and types, of R
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy --strict python examples
+	$(BIN)/mypy --strict python examples tests/types
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest verdigris._engine
 
 format: $(STAMPS)/check ## format everything that `make check` looks at

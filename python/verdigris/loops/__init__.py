@@ -20,6 +20,8 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from verdigris.loops._delivery import Delivery as Delivery
+from verdigris.loops._delivery import discard as discard
+from verdigris.loops._delivery import is_coroutine as is_coroutine
 from verdigris.loops._group import Group as Group
 from verdigris.loops._host import PortalHost as PortalHost
 from verdigris.loops._task import LoopTask as LoopTask
@@ -33,11 +35,14 @@ __all__ = [
     "LoopTask",
     "PortalHost",
     "TaskCancelled",
+    "cancellations",
     "current",
     "delivery",
+    "discard",
     "group",
     "host_of",
     "in_thread",
+    "is_coroutine",
     "running_host",
     "running_library",
 ]
@@ -96,6 +101,13 @@ def group() -> Group:
     """
     made: Group = _of_running_loop("Group")()
     return made
+
+
+def cancellations() -> tuple[type[BaseException], ...]:
+    """What the loops that this program has loaded cancel tasks with."""
+    names = (("asyncio", "CancelledError"), ("trio", "Cancelled"), ("curio", "CancelledError"))
+    found = (getattr(sys.modules.get(module), name, None) for module, name in names)
+    return tuple(kind for kind in found if kind is not None)
 
 
 def _of_running_loop(kind: str) -> Any:

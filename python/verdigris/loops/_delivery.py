@@ -1,7 +1,10 @@
 """What a loop has to offer for work in another thread: a result that arrives."""
 
 from abc import ABC, abstractmethod
+from types import CoroutineType
 from typing import Any
+
+from verdigris._engine import GreenCoroutine
 
 
 class Delivery(ABC):
@@ -32,3 +35,18 @@ class Delivery(ABC):
         Raises:
             BaseException: The error, if there is one.
         """
+
+
+def is_coroutine(value: object) -> bool:
+    """Whether work gave a coroutine, as a plain wrapper of an async function does."""
+    kind = type(value)
+    return kind is CoroutineType or kind is GreenCoroutine
+
+
+def discard(value: Any) -> None:
+    """Ends what nobody waits for: a coroutine would be reported as never awaited.
+
+    One that was begun is left to who began it.
+    """
+    if is_coroutine(value) and not value.cr_running and not value.cr_suspended:
+        value.close()

@@ -8,22 +8,31 @@ from typing import Any
 class Group(ABC):
     """Tasks of one who waits for them. Made on the loop."""
 
-    @abstractmethod
-    async def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Starts a task in a copy of the current context. The coroutine keeps its own outcome."""
+    #: What the loop cancels a task with.
+    cancelled: type[BaseException]
 
     @abstractmethod
-    async def cancel(self) -> None:
-        """Asks all of its tasks to stop where they wait, and does not wait for it."""
+    def is_here(self) -> bool:
+        """Whether the loop that it was made on runs the caller."""
+
+    @abstractmethod
+    async def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Starts a task in a copy of the current context.
+
+        The coroutine keeps its own outcome, and raises nothing but `cancelled`.
+        """
+
+    @abstractmethod
+    async def end(self) -> None:
+        """Cancels all of its tasks, and waits until they have ended; also when it is cancelled.
+
+        A task that was cancelled before its first step never takes one.
+        """
 
     @abstractmethod
     def drop(self) -> None:
-        """The same, for one who can't wait: as far as the loop can do it."""
+        """Cancels them for one who can't wait, in any thread: as far as the loop can do it."""
 
     @abstractmethod
     async def within(self, seconds: float, wait: Callable[[], Awaitable[None]]) -> bool:
         """Waits for so long at most. False when the time was over first."""
-
-    @abstractmethod
-    async def shielded(self, wait: Callable[[], Awaitable[None]]) -> None:
-        """Waits to the end, also where the caller was cancelled."""

@@ -5,7 +5,7 @@ from typing import Any
 import outcome
 import trio
 
-from verdigris.loops._delivery import Delivery
+from verdigris.loops._delivery import Delivery, discard
 
 
 class TrioDelivery(Delivery):
@@ -26,9 +26,12 @@ class TrioDelivery(Delivery):
         try:
             self._token.run_sync_soon(self._arrive, value, error)
         except trio.RunFinishedError:
-            return
+            discard(value)
 
     def _arrive(self, value: Any, error: BaseException | None) -> None:
+        if self.abandoned:
+            discard(value)
+            return
         self._outcome, self._arrived = (value, error), True
         if self._task is not None:
             task, self._task = self._task, None
@@ -43,6 +46,7 @@ class TrioDelivery(Delivery):
                 await trio.lowlevel.wait_task_rescheduled(self._abort)
         except trio.Cancelled:
             self.abandoned = True
+            discard(self._outcome[0])
             raise
         value, error = self._outcome
         self._outcome = (None, None)

@@ -1,5 +1,6 @@
 """Calls made together on Trio."""
 
+import contextlib
 import contextvars
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -16,8 +17,16 @@ class TrioGroup(Group):
     entered again.
     """
 
+    cancelled = trio.Cancelled
+
     def __init__(self) -> None:
+        self._token = trio.lowlevel.current_trio_token()
         self._scopes: set[trio.CancelScope] = set()
+        # Somebody waits for the last to end.
+        self._ended: trio.Event | None = None
+
+    def is_here(self) -> bool:
+        return trio.lowlevel.in_trio_run() and (trio.lowlevel.current_trio_token() is self._token)
 
     async def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
         scope = trio.CancelScope()
@@ -32,19 +41,26 @@ class TrioGroup(Group):
                 await coroutine
         finally:
             self._scopes.discard(scope)
+            if self._ended is not None and not self._scopes:
+                self._ended.set()
 
-    async def cancel(self) -> None:
-        self.drop()
+    async def end(self) -> None:
+        self._cancel()
+        with trio.CancelScope(shield=True):
+            while self._scopes:
+                self._ended = trio.Event()
+                await self._ended.wait()
+
+    def _cancel(self) -> None:
+        for scope in tuple(self._scopes):
+            scope.cancel()
 
     def drop(self) -> None:
-        for scope in self._scopes:
-            scope.cancel()
+        if self._scopes:
+            with contextlib.suppress(trio.RunFinishedError):
+                self._token.run_sync_soon(self._cancel)
 
     async def within(self, seconds: float, wait: Callable[[], Awaitable[None]]) -> bool:
         with trio.move_on_after(max(seconds, 0)) as scope:
             await wait()
         return not scope.cancelled_caught
-
-    async def shielded(self, wait: Callable[[], Awaitable[None]]) -> None:
-        with trio.CancelScope(shield=True):
-            await wait()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Awaitable, Callable
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from verdigris import loops
@@ -13,6 +12,7 @@ from verdigris._coroutine_function import is_async, unmark
 from verdigris._engine import await_, can_await
 from verdigris.worlds import _home, _pool, _thread_loop
 from verdigris.worlds._call import name_of
+from verdigris.worlds._to_async import to_async
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -89,9 +89,12 @@ def to_blocking(fn: Any = None, /, *, library: Library | None = None) -> Any:
 
     @functools.wraps(fn)
     def call(*args: Any, **kwargs: Any) -> Any:
-        if can_await():
-            return await_(fn(*args, **kwargs))
-        return _outside(library, fn, args, kwargs)
+        if not can_await():
+            return _outside(library, fn, args, kwargs)
+        if library is not None and library != (loops.running_library() or library):
+            # Of another library than the loop that goes on meanwhile.
+            return await_(to_async(_without_loop)(library, None, fn, args, kwargs))
+        return await_(fn(*args, **kwargs))
 
     unmark(call)
     return call
@@ -130,13 +133,13 @@ def block(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """
     if can_await():
         result: Any = fn(*args, **kwargs)
-        if type(result) is CoroutineType or is_async(fn):
+        if loops.is_coroutine(result) or is_async(fn):
             return await_(result)
         return result
     if is_async(fn):
         return _outside(None, fn, args, kwargs)
     result = fn(*args, **kwargs)
-    if type(result) is CoroutineType:  # of a plain wrapper of an async function
+    if loops.is_coroutine(result):  # of a plain wrapper of an async function
         return _outside(None, lambda: result, (), {})
     return result
 
@@ -192,11 +195,23 @@ def _works_for_trio() -> bool:
 
 def _coroutine(awaitable: Any) -> Any:
     """A coroutine of an awaitable: a loop makes tasks of nothing else."""
-    return awaitable if type(awaitable) is CoroutineType else _wait(awaitable)
+    return awaitable if loops.is_coroutine(awaitable) else _wait(awaitable)
 
 
 async def _wait(awaitable: Awaitable[T]) -> T:
     return await awaitable
+
+
+@overload
+def queue_background_thread(
+    fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs
+) -> concurrent.futures.Future[T]: ...
+
+
+@overload
+def queue_background_thread(
+    fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs
+) -> concurrent.futures.Future[T]: ...
 
 
 def queue_background_thread(

@@ -22,6 +22,9 @@ class Call:
     def __str__(self) -> str:
         """What the call looks like in code, shortened."""
         if not callable(self.function):
+            name = getattr(self.function, "__qualname__", None)
+            if isinstance(name, str):  # a coroutine's
+                return f"<{type(self.function).__name__} {name}>"
             return _short.repr(self.function)
         given = [_short.repr(value) for value in self.args]
         given += [f"{name}={_short.repr(value)}" for name, value in self.kwargs.items()]

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
+import stat
 import sys
+from collections.abc import Callable
 
-from verdigris._engine import async_def
-from verdigris.green import _wait
+from verdigris import loops
+from verdigris._engine import Lock, async_def, await_, wait_fd
+from verdigris.loops import _reactors as _reactors  # the engine finds reactors through it
+
+_READ = 1  # for `wait_fd`
 
 
 async def a_input(prompt: object = "") -> str:
     """Asks the user for a line, as `input` does, while the loop goes on.
 
-    Runs on asyncio, uvloop and Trio. A checkpoint. If the caller is cancelled, what was typed of
+    Runs on asyncio, uvloop, Trio and curio. A checkpoint. If several ask at once, each gets a line
+    (on curio the second is refused). If the caller is cancelled, what was typed of
     the line is thrown away.
 
     It reads from standard input's descriptor, and not more than the line: what `input()` has read
@@ -53,14 +60,35 @@ async def a_input(prompt: object = "") -> str:
     return text.removesuffix("\n").removesuffix("\r")
 
 
+# Two that read at once would share a line; and whoever is woken for one that the other has read
+# would block the loop.
+_one_at_a_time = Lock()
+
+
 def _read_line(descriptor: int) -> bytes:
     """Reads one line, in a green function."""
+    if loops.running_library() == "curio":  # which green locks don't know
+        return _read_alone(descriptor, functools.partial(_wait_on_curio, descriptor))
+    with _one_at_a_time:
+        return _read_alone(descriptor, functools.partial(wait_fd, descriptor, _READ))
+
+
+def _wait_on_curio(descriptor: int) -> None:
+    import curio
+
+    # A file, which no selector can watch and is always ready, would be the end of its kernel.
+    mode = os.fstat(descriptor).st_mode
+    if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(descriptor):
+        await_(curio.traps._read_wait(descriptor))
+
+
+def _read_alone(descriptor: int, wait: Callable[[], object]) -> bytes:
     # A terminal gives one line at a time. From anything else a longer read takes what comes next.
     is_terminal = os.isatty(descriptor)
     line = b""
     try:
         while not line.endswith(b"\n"):
-            _wait.fd(descriptor, _wait.READ)
+            wait()
             more = os.read(descriptor, 4096 if is_terminal else 1)
             if not more:
                 break

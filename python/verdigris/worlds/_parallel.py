@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from types import TracebackType
@@ -12,8 +13,8 @@ from verdigris._engine import can_await
 from verdigris.worlds._blocking import block
 from verdigris.worlds._call import Call, checked
 from verdigris.worlds._completed import CallsFailed, CallsTimedOut, Completed, note
-from verdigris.worlds._progress import Progress, shown
-from verdigris.worlds._running import Options, Running
+from verdigris.worlds._progress import Progress, shown, shown_to_nobody
+from verdigris.worlds._running import Options, Running, TimeIsOver
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -129,8 +130,8 @@ class Parallel:
                     else:
                         note(error, one.index, len(calls), one.call)
                         errors[one.index] = results[one.index] = error
-                    progress(len(results) - len(running.left()), len(calls))
-            except TimeoutError:
+                    progress(running.ended, len(calls))
+            except TimeIsOver:
                 left = running.left()
                 await running.stop()
                 for place in left:
@@ -156,10 +157,10 @@ class Parallel:
         return TimeoutError(f"the call {call} had not ended within {self._timeout} seconds")
 
     def _timed_out(self, calls: tuple[Call, ...], left: list[int], results: list[Any]) -> Any:
-        shown = ", ".join(str(calls[place]) for place in left[:5]) + ", ..." * (len(left) > 5)
+        which = ", ".join(str(calls[place]) for place in left[:5]) + ", ..." * (len(left) > 5)
         return CallsTimedOut(
             f"{len(left)} of {len(calls)} calls had not ended within {self._timeout} seconds: "
-            f"{shown}",
+            f"{which}",
             results,
         )
 
@@ -200,7 +201,11 @@ class Results(AsyncIterator[Completed], Iterator[Completed]):
         self._calls = tuple(parallel._calls)
         self._running: Running | None = None
         self._deadline: float | None = None
-        self._ended = 0
+        # What shows the progress, and what ends that.
+        self._progress: Progress = shown_to_nobody
+        self._shown = contextlib.ExitStack()
+        # Somebody waits for the next call; all have been given, or will not be.
+        self._steps = self._closed = False
 
     def __aiter__(self) -> Results:
         return self
@@ -221,48 +226,89 @@ class Results(AsyncIterator[Completed], Iterator[Completed]):
         Raises:
             RuntimeError: The caller is async code without a portal.
         """
-        if loops.running_library() is not None and not can_await():
-            raise RuntimeError(
-                "this loop runs the calls, and would have to go on between two steps: iterate with "
-                "'async for' here, or in a green function."
-            )
+        self._refuse_where_nothing_can_wait("iterate with 'async for'")
         one = block(self._next)
         if one is None:
             raise StopIteration
         return one
 
+    def _refuse_where_nothing_can_wait(self, instead: str) -> None:
+        if loops.running_library() is not None and not can_await():
+            raise RuntimeError(
+                f"this loop runs the calls, and would have to go on meanwhile: {instead} here, or "
+                f"do it in a green function."
+            )
+
     async def _next(self) -> Completed | None:
-        parallel = self._parallel
-        if self._running is None:
-            self._running = Running(self._calls, parallel._options)
-            self._deadline = parallel._deadline()
-            await self._running.begin()
+        if self._closed:
+            return None
+        if self._steps:
+            raise RuntimeError("another task waits for the next call already: one at a time can")
+        self._steps = True
         try:
-            one = await self._running.next(self._deadline)
-        except TimeoutError:
-            left = self._running.left()
-            await self.aclose()
-            raise parallel._timed_out(self._calls, left, []) from None
+            one = await self._step()
         except BaseException:
             await self.aclose()
             raise
-        if one is not None:
-            self._ended += 1
-            error = one.exception()
-            if error is not None:
-                note(error, one.index, len(self._calls), one.call)
-            if callable(parallel._progress):
-                parallel._progress(self._ended, len(self._calls))
+        finally:
+            self._steps = False
+        if one is None:
+            self._closed = True
+            self._shown.close()
         return one
 
+    async def _step(self) -> Completed | None:
+        parallel, total = self._parallel, len(self._calls)
+        if self._running is None:
+            self._running = Running(self._calls, parallel._options)
+            self._deadline = parallel._deadline()
+            self._progress = self._shown.enter_context(shown(parallel._progress, total))
+            await self._running.begin()
+        running = self._here(self._running)
+        try:
+            one = await running.next(self._deadline)
+        except TimeIsOver:
+            raise parallel._timed_out(self._calls, running.left(), []) from None
+        if one is not None:
+            error = one.exception()
+            if error is not None:
+                note(error, one.index, total, one.call)
+            self._progress(running.ended, total)
+        return one
+
+    @staticmethod
+    def _here(running: Running) -> Running:
+        if not running.is_here():
+            raise RuntimeError(
+                "the calls were begun on another loop, and go on there only: take all of them in "
+                "the thread, and on the loop, where the first was taken."
+            )
+        return running
+
     async def aclose(self) -> None:
-        """Stops what is still under way, and waits for tasks to end."""
-        if self._running is not None:
-            await self._running.stop()
+        """Stops what is still under way, and waits for tasks to end.
+
+        Raises:
+            RuntimeError: The calls were begun on another loop.
+        """
+        if not self._closed:
+            if self._running is not None:
+                await self._here(self._running).stop()
+            self._closed = True
+            self._shown.close()
 
     def close(self) -> None:
-        """The same, from blocking code."""
-        block(self.aclose)
+        """The same, from blocking code.
+
+        Raises:
+            RuntimeError: The caller is async code without a portal; or the calls were begun on
+                another loop.
+        """
+        if self._running is None:
+            self._closed = True
+        elif not self._closed:
+            self._refuse_where_nothing_can_wait("use 'async with', or await aclose()")
+            block(self.aclose)
 
     async def __aenter__(self) -> Results:
         return self
@@ -288,5 +334,6 @@ class Results(AsyncIterator[Completed], Iterator[Completed]):
 
     def __del__(self) -> None:
         running = getattr(self, "_running", None)
-        if running is not None:
+        if running is not None and not self._closed:
             running.drop()
+            self._shown.close()

@@ -23,11 +23,11 @@ def shown(progress: bool | Progress, total: int) -> Iterator[Progress]:
         with tqdm.tqdm(total=total) as bar:
             yield lambda ended, _: bar.update(ended - bar.n)
     else:
-        yield _nothing
+        yield shown_to_nobody
 
 
-def _nothing(ended: int, total: int) -> None:
-    return
+def shown_to_nobody(ended: int, total: int) -> None:
+    """What is called where nobody asked."""
 
 
-__all__ = ["Progress", "shown"]
+__all__ = ["Progress", "shown", "shown_to_nobody"]

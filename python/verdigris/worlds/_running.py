@@ -5,9 +5,8 @@ from __future__ import annotations
 import contextvars
 import functools
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any
 
 from verdigris import loops
@@ -34,6 +33,12 @@ class Options:
     limit: int | None
     executor: concurrent.futures.Executor | None
     where: str
+    #: Whether no further call begins when one has failed.
+    stops_at_error: bool = False
+
+
+class TimeIsOver(Exception):
+    """The deadline has come. (A `TimeoutError` may be of a call, or of the program's.)"""
 
 
 class Running:
@@ -47,11 +52,21 @@ class Running:
         self._group = loops.group()
         self._home = loops.delivery().home
         self._next_place = 0
-        # Those that were begun and have not ended; of these, those that are tasks.
+        # Those that were begun and have not ended.
         self._open: set[int] = set()
-        self._tasks: set[int] = set()
-        #: Whether calls that have not begun are not to begin.
+        # Of these, those that an executor may not have begun.
+        self._futures: dict[int, concurrent.futures.Future[Any]] = {}
+        #: Whether calls that have not begun are not to begin, and no more outcomes are taken.
         self.stopped = False
+
+    @property
+    def ended(self) -> int:
+        """How many calls have ended."""
+        return self._next_place - len(self._open)
+
+    def is_here(self) -> bool:
+        """Whether the caller is on the loop on which the calls were begun."""
+        return self._group.is_here()
 
     async def begin(self) -> None:
         """Begins as many calls as may be under way at once."""
@@ -69,75 +84,79 @@ class Running:
             deadline: Until when to wait, on the monotonic clock.
 
         Returns:
-            How it ended; None when all have.
+            How it ended; None when all have, or when this was stopped.
 
         Raises:
-            TimeoutError: The deadline is over.
-            KeyboardInterrupt, SystemExit: A call raised it.
+            TimeIsOver: The deadline is over.
+            BaseException: A call raised it, and it is neither an `Exception` nor a cancellation:
+                KeyboardInterrupt, SystemExit.
         """
-        while self._open:
+        while self._open and not self.stopped:
             if not self._mailbox:
                 await self._wait(deadline)
             outcome: _Outcome = self._mailbox.take()
             place, value, error = outcome
-            self._tasks.discard(place)
-            if type(value) is CoroutineType:  # of a plain wrapper of an async function
-                await self._as_task(place, _same(value))
+            self._futures.pop(place, None)
+            if loops.is_coroutine(value):  # of a plain wrapper of an async function
+                await self._as_task(place, _Same(value))
                 continue
             self._open.discard(place)
-            if self._next_place < len(self._calls):
-                await self.begin()
             call = self._calls[place]
-            if isinstance(error, (KeyboardInterrupt, SystemExit)):
-                raise error
-            if error is not None and not isinstance(error, Exception):
-                cancelled = CallCancelled(f"the call {call} was cancelled")
-                cancelled.__cause__ = error
-                error = cancelled
-            return Completed(place, call, value, error)
+            failed = None if error is None else failure(error, call)
+            if self._next_place < len(self._calls) and not (
+                failed is not None and self._options.stops_at_error
+            ):
+                await self.begin()
+            return Completed(place, call, value, failed)
         return None
 
     async def _wait(self, deadline: float | None) -> None:
         if deadline is None:
             await self._mailbox.wait()
         elif not await self._group.within(deadline - _monotonic(), self._mailbox.wait):
-            raise TimeoutError
+            raise TimeIsOver
 
     async def stop(self) -> None:
         """Cancels what can be, and waits until no task of ours is left."""
-        self.stopped = True
-        if self._tasks:
-            await self._group.cancel()
-            await self._group.shielded(self._tasks_to_end)
+        self._take_back()
+        try:
+            await self._group.end()
+        finally:
+            self._empty()
 
     def drop(self) -> None:
-        """The same, for one who can't wait."""
-        self.stopped = True
+        """The same, for one who can't wait. From any thread."""
+        self._take_back()
         self._group.drop()
+        self._empty()
+
+    def _take_back(self) -> None:
+        self.stopped = True
+        futures, self._futures = self._futures, {}
+        for future in futures.values():
+            _executors.take_back(future)
+        for call in self._calls[self._next_place :]:
+            loops.discard(call.function)
+
+    def _empty(self) -> None:
+        while self._mailbox:
+            _, value, _ = self._mailbox.take()
+            loops.discard(value)
 
     def left(self) -> list[int]:
         """The places of the calls that have not ended."""
         return sorted(self._open) + list(range(self._next_place, len(self._calls)))
-
-    async def _tasks_to_end(self) -> None:
-        while self._tasks:
-            await self._mailbox.wait()
-            while self._mailbox:
-                place, value, _ = self._mailbox.take()
-                self._tasks.discard(place)
-                if type(value) is CoroutineType:
-                    value.close()
 
     # --- beginning one -------------------------------------------------------
 
     async def _start(self, place: int, call: Call) -> None:
         function = call.function
         if not callable(function):
-            if is_future(function):
-                receive = functools.partial(self._put, place)
-                _executors.when_done(function, call, receive)
+            future = _executors.future_of(function)
+            if future is not None:
+                _executors.when_done(future, call, functools.partial(self._put, place))
             else:
-                await self._as_task(place, _same(function))
+                await self._as_task(place, _Same(function))
         elif is_async(function):
             await self._as_task(place, functools.partial(function, *call.args, **call.kwargs))
         elif self._options.where == "green":
@@ -146,18 +165,19 @@ class Running:
             )
         elif self._options.executor is not None:
             receive = functools.partial(self._put, place)
+            executor = self._options.executor
             try:
-                future = _executors.submit(self._options.executor, call)
+                future = _executors.submit(executor, call, self._home)
             except Exception as error:
                 receive(None, error)
             else:
-                _executors.when_done(future, call, receive)
+                self._futures[place] = future
+                _executors.when_done(future, call, receive, executor)
         else:
             context = contextvars.copy_context()
             _pool.default_pool().start(functools.partial(self._work, place, context))
 
     async def _as_task(self, place: int, make: Callable[[], Awaitable[Any]]) -> None:
-        self._tasks.add(place)
         coroutine = self._task(place, make)
         try:
             await self._group.start(coroutine)
@@ -168,13 +188,16 @@ class Running:
     async def _task(self, place: int, make: Callable[[], Awaitable[Any]]) -> None:
         try:
             value = await make()
-        except Exception as error:
-            self._put(place, None, error)
-        except (KeyboardInterrupt, SystemExit) as error:
-            self._put(place, None, error)  # and raised in the one who waits
         except BaseException as error:
-            self._put(place, None, error)
-            raise
+            self._put(place, None, _without_our_frame(error))
+            # The loop wants to see its cancellation again, and nothing else.
+            cancelled = self._group.cancelled
+            if isinstance(error, cancelled):
+                raise
+            if isinstance(error, BaseExceptionGroup):
+                cancellations = error.subgroup(cancelled)
+                if cancellations is not None:
+                    raise cancellations from None
         else:
             self._put(place, value, None)
 
@@ -190,24 +213,59 @@ class Running:
                 with _home.of(*self._home):
                     value = context.run(call.function, *call.args, **call.kwargs)
         except BaseException as error:
-            self._put(place, None, error)
+            self._put(place, None, _without_our_frame(error))
         else:
             self._put(place, value, None)
 
     def _put(self, place: int, value: Any, error: BaseException | None) -> None:
         """Notes an outcome. From any thread."""
-        self._mailbox.put((place, value, error))
+        if self.stopped:
+            loops.discard(value)
+        else:
+            self._mailbox.put((place, value, error))
 
 
-def is_future(candidate: object) -> bool:
-    """Whether it is one that tells when it is done from another thread, and is not awaited."""
-    if getattr(candidate, "_asyncio_future_blocking", None) is not None:
-        return False
-    return hasattr(candidate, "add_done_callback") and hasattr(candidate, "result")
+def failure(error: BaseException, call: Call) -> Exception:
+    """The error of a call as an `Exception`.
+
+    Raises:
+        BaseException: That error, where it is about more than the call.
+    """
+    if isinstance(error, Exception):
+        return error
+    cancellations = loops.cancellations()
+    rest: BaseException | None = error
+    if isinstance(error, BaseExceptionGroup):
+        # What a nursery raises that was cancelled while something else failed.
+        rest = error.split(cancellations)[1]
+    elif isinstance(error, cancellations):
+        rest = None
+    if isinstance(rest, Exception):
+        return rest
+    if rest is not None:
+        raise error
+    cancelled = CallCancelled(f"the call {call} was cancelled")
+    cancelled.__cause__ = error
+    return cancelled
 
 
-def _same(awaitable: Awaitable[Any]) -> Callable[[], Coroutine[Any, Any, Any]]:
-    async def wait() -> Any:
-        return await awaitable
+def _without_our_frame(error: BaseException) -> BaseException:
+    if error.__traceback__ is not None:
+        error.__traceback__ = error.__traceback__.tb_next
+    return error
 
-    return wait
+
+class _Same:
+    """What is awaited as it is."""
+
+    __slots__ = ("_awaitable",)
+
+    def __init__(self, awaitable: Awaitable[Any]) -> None:
+        self._awaitable = awaitable
+
+    async def __call__(self) -> Any:
+        return await self._awaitable
+
+    def __del__(self) -> None:
+        # Of a task that was cancelled before its first step.
+        loops.discard(self._awaitable)

@@ -6,11 +6,14 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Self
 
+from verdigris import loops
+from verdigris._engine import can_await
+from verdigris.worlds import _thread_loop
 from verdigris.worlds._blocking import block
 from verdigris.worlds._call import Call, checked
 from verdigris.worlds._completed import CallsTimedOut, note
 from verdigris.worlds._progress import Progress, shown
-from verdigris.worlds._running import Options, Running
+from verdigris.worlds._running import Options, Running, TimeIsOver, failure
 
 if TYPE_CHECKING:
     import concurrent.futures
@@ -47,7 +50,7 @@ class Serial:
             progress: As of `Parallel`.
         """
         self._calls: list[Call] = []
-        self._options = Options(1, executor, "thread")
+        self._options = Options(1, executor, "thread", stops_at_error=not return_exceptions)
         self._timeout = timeout
         self._return_exceptions = return_exceptions
         self._progress = progress
@@ -86,9 +89,7 @@ class Serial:
                             raise error
                     results.append(one.result() if error is None else error)
                     progress(len(results), len(calls))
-            except TimeoutError:
-                if deadline is None or _monotonic() < deadline:
-                    raise
+            except TimeIsOver:
                 await running.stop()
                 raise CallsTimedOut(
                     f"{len(calls) - len(results)} of {len(calls)} calls had not ended within "
@@ -111,15 +112,23 @@ class Serial:
         results: list[Any] = []
         calls = tuple(self._calls)
         with shown(self._progress, len(calls)) as progress:
-            for place, call in enumerate(calls):
-                try:
-                    results.append(_here(call))
-                except Exception as error:
-                    note(error, place, len(calls), call)
-                    if not self._return_exceptions:
-                        raise
-                    results.append(error)
-                progress(len(results), len(calls))
+            try:
+                for place, call in enumerate(calls):
+                    try:
+                        result = _here(call)
+                    except (Exception, _thread_loop.cancelled()) as error:
+                        if can_await() and not isinstance(error, Exception):
+                            raise  # of the task that this runs in
+                        result = failure(error, call)
+                        note(result, place, len(calls), call)
+                        if not self._return_exceptions:
+                            raise result from result.__cause__
+                    results.append(result)
+                    progress(len(results), len(calls))
+            except BaseException:
+                for call in calls[len(results) :]:
+                    loops.discard(call.function)
+                raise
         return results
 
 
@@ -129,8 +138,12 @@ def _here(call: Call) -> Any:
 
     async def wait() -> Any:
         running = Running((call,), Options(1, None, "thread"))
-        await running.begin()
-        one = await running.next(None)
+        try:
+            await running.begin()
+            one = await running.next(None)
+        except BaseException:
+            await running.stop()
+            raise
         assert one is not None
         return one.result()
 

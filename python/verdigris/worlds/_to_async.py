@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import functools
 from collections.abc import Awaitable, Callable
-from types import CoroutineType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from verdigris import loops
@@ -125,7 +124,7 @@ def _on_thread(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
         _pool.default_pool().start(functools.partial(_work, delivery, context, fn, args, kwargs))
         del context, args, kwargs
         value = await delivery.wait()
-        return await value if type(value) is CoroutineType else value
+        return await value if loops.is_coroutine(value) else value
 
     return call
 
@@ -161,7 +160,7 @@ def _in_executor(
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         value = await submitted(executor, Call(fn, args, kwargs))
-        return await value if type(value) is CoroutineType else value
+        return await value if loops.is_coroutine(value) else value
 
     return call
 
@@ -170,7 +169,7 @@ def _green(fn: Callable[..., Any]) -> Callable[..., Awaitable[Any]]:
     @functools.wraps(fn)
     async def call(*args: Any, **kwargs: Any) -> Any:
         value = await async_def(fn, *args, **kwargs)
-        return await value if type(value) is CoroutineType else value
+        return await value if loops.is_coroutine(value) else value
 
     return call
 
