@@ -67,8 +67,6 @@ def _seconds(timeout: Any, unit: float, check: Callable[[int], Any]) -> float | 
 
 def _until(ask: Callable[[], _T], wait: Callable[[float | None], Any], seconds: float | None) -> _T:
     """Waits, and asks, until there is an answer or the time is over."""
-    global _asking
-    _asking = 0
     end = None if seconds is None else _monotonic() + seconds
     left = seconds
     while True:
