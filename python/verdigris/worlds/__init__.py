@@ -3,7 +3,7 @@
 | module | has |
 |---|---|
 | `_to_async` | a blocking function as an async one: on a thread, in an executor, or green |
-| `_blocking` | an async function as a blocking one: through the stack it is called on, or on a loop |
+| `_blocking` | an async function as a blocking one: through the stack it is on, or on a loop |
 | `_thread_loop` | the loop of a thread, and `idle_event_loop` |
 | `_home` | which library a thread works for |
 | `_parallel`, `_serial` | several calls, at once or one after another |
