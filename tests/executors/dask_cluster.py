@@ -31,10 +31,12 @@ def cluster(workers: int) -> Iterator[str]:
     scheduler = [
         *(sys.executable, "-m", "distributed.cli.dask_scheduler"),
         *("--host", "127.0.0.1", "--port", str(port), "--no-dashboard", "--no-show"),
+        *("--dashboard-address", "127.0.0.1:0"),  # its server runs without one too
     ]
     worker = [
         *(sys.executable, "-m", "distributed.cli.dask_worker", address),
         *("--no-nanny", "--nthreads", "1", "--no-dashboard", "--host", "127.0.0.1"),
+        *("--dashboard-address", "127.0.0.1:0"),
     ]
     with contextlib.ExitStack() as stack:
         stack.enter_context(running(scheduler, listening(port), env=environment))
