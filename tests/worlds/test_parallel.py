@@ -31,6 +31,7 @@ from verdigris import (
     spawn,
     to_async,
 )
+from verdigris.worlds import _pool
 
 
 class Broken(Exception):
@@ -901,3 +902,16 @@ def in_pool(function: Callable[..., Any]) -> Any:
 
 def test_from_threads_of_the_pool() -> None:
     assert in_pool(lambda: block(Parallel().schedule(in_pool, lambda: 1).run)) == [1]
+
+
+def test_calls_that_wait_for_calls_never_fill_the_pool(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker that waits in `block` does not count to the limit: here there is but one."""
+    monkeypatch.setattr(_pool, "_default", _pool.ThreadPool(max_workers=1))
+
+    def below(depth: int) -> int:
+        if not depth:
+            return 1
+        calls = Parallel().schedule(below, depth - 1).schedule(below, depth - 1)
+        return sum(calls.block())
+
+    assert Parallel().schedule(below, 4).block() == [16]

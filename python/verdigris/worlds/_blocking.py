@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 from verdigris import loops
 from verdigris._coroutine_function import is_async, unmark
 from verdigris._engine import await_, can_await
-from verdigris.worlds import _home, _pool, _thread_loop
+from verdigris.worlds import _crew, _home, _pool, _thread_loop
 from verdigris.worlds._call import name_of
 from verdigris.worlds._to_async import to_async
 
@@ -149,13 +149,14 @@ def _outside(
 ) -> Any:
     """Waits where there is nothing to wait through."""
     running = loops.running_library()
-    if running is not None:
-        blocked = functools.partial(_without_loop, library or running, None, fn, args, kwargs)
-        return _pool.default_pool().submit(_in_context(blocked)).result()
-    home, token = _home.current()
-    if home == "asyncio" and _works_for_trio():
-        home = "trio"
-    return _without_loop(library or home, token, fn, args, kwargs)
+    with _crew.waits():
+        if running is not None:
+            blocked = functools.partial(_without_loop, library or running, None, fn, args, kwargs)
+            return _pool.default_pool().submit(_in_context(blocked)).result()
+        home, token = _home.current()
+        if home == "asyncio" and _works_for_trio():
+            home = "trio"
+        return _without_loop(library or home, token, fn, args, kwargs)
 
 
 def _in_context(function: Callable[[], T]) -> Callable[[], T]:

@@ -25,9 +25,11 @@ when the queue is empty.
 
 from __future__ import annotations
 
+import _thread
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from time import monotonic, process_time
 from typing import Any
 
@@ -42,6 +44,9 @@ from verdigris.worlds._os_thread import (
 
 Work = Callable[[], object]
 
+# Of each worker, its crew. The stdlib's own, whatever is patched: it is about OS threads.
+_here: Any = _thread._local()
+
 # Crews that have workers: the interpreter's exit waits for them.
 _crews: set[Crew] = set()
 _exits = False
@@ -51,8 +56,8 @@ class Crew:
     """The workers and the queue of one pool."""
 
     __slots__ = (
-        "alive", "closed", "ended", "guard", "idle", "idle_seconds", "maximum", "name", "queue",
-        "quick", "started", "threads", "watched", "workers",
+        "alive", "blocked", "closed", "ended", "guard", "idle", "idle_seconds", "maximum", "name",
+        "queue", "quick", "started", "threads", "watched", "workers",
     )  # fmt: skip
 
     def __init__(self, name: str, maximum: int, idle_seconds: float) -> None:
@@ -77,10 +82,18 @@ class Crew:
         #: Those whose thread did start.
         self.alive = 0
         self.started = self.ended = 0
+        #: Workers that wait for other calls. They don't count to the limit: what they wait for may
+        #: be queued here.
+        self.blocked = 0
         self.threads: set[OSThread] = set()
         self.watched = False
         #: No work is taken any more.
         self.closed = False
+
+    @property
+    def limit(self) -> int:
+        """How many workers there may be now."""
+        return self.maximum + self.blocked
 
     def check_open(self) -> None:
         """Raises an error if no work is taken any more.
@@ -111,7 +124,7 @@ class Crew:
                 self._want_worker(work)
             else:
                 wake.release()
-        elif self.workers < self.quick or (not self.watched and self.workers < self.maximum):
+        elif self.workers < self.quick or (not self.watched and self.workers < self.limit):
             self._want_worker(work)
 
     def start_now(self, work: Work) -> bool:
@@ -197,7 +210,7 @@ class Crew:
 
     def _add_worker(self, first: Work | None = None) -> bool:
         with self.guard:
-            if self.workers >= self.maximum:
+            if self.workers >= self.limit:
                 return False
             self.workers += 1
             self.started += 1
@@ -242,7 +255,7 @@ class Crew:
             self.ended += 1
         if self.queue:
             with self.guard:
-                if self.workers < self.maximum:
+                if self.workers < self.limit:
                     self.workers += 1
                     self.alive += 1
                     self.ended -= 1
@@ -250,11 +263,23 @@ class Crew:
                     return False
         return True
 
+    def __enter__(self) -> None:
+        """A worker begins to wait for other calls."""
+        with self.guard:
+            self.blocked += 1
+        if self.queue:
+            self._begin_watch()
+
+    def __exit__(self, *error: object) -> None:
+        """It goes on. Workers above the limit end when they have nothing to do."""
+        with self.guard:
+            self.blocked -= 1
+
     # --- the watch ---
 
     def _begin_watch(self) -> None:
         with self.guard:
-            if self.watched or self.workers >= self.maximum:
+            if self.watched or self.workers >= self.limit:
                 return
             self.watched = True
         try:
@@ -275,9 +300,9 @@ class Crew:
                 head = id(self.queue[0])
             except IndexError:
                 head = 0
-            if not head or self.workers >= self.maximum:
+            if not head or self.workers >= self.limit:
                 self.watched = False
-                if not self.queue or self.workers >= self.maximum:
+                if not self.queue or self.workers >= self.limit:
                     return
                 # Work came just now, and who brought it may have seen a watch.
                 with self.guard:
@@ -296,7 +321,14 @@ class Crew:
                 return  # the system has no more threads for us; there are workers
 
 
+def waits() -> AbstractContextManager[None]:
+    """Gives a block in which the caller waits for other calls, which its pool may have queued."""
+    crew: Crew | None = getattr(_here, "crew", None)
+    return nullcontext() if crew is None else crew
+
+
 def _be_worker(crew: Crew, thread: OSThread, work: Work | None) -> None:
+    _here.crew = crew
     wake = allocate_lock()
     wake.acquire()
     take = crew.queue.popleft
