@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net matrix neighbours compatibility conformance build clean
+.PHONY: help demo test check format bench bench-net bench-worlds matrix neighbours compatibility conformance build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,7 +44,7 @@ check: build $(STAMPS)/test $(STAMPS)/check ## formatting, lints and types, of R
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
-	$(BIN)/mypy --strict python examples
+	$(BIN)/mypy --strict python examples tests/types
 	MYPYPATH=python $(BIN)/python -m mypy.stubtest verdigris._engine
 
 format: $(STAMPS)/check ## format everything that `make check` looks at
@@ -57,6 +57,9 @@ bench: build $(STAMPS)/bench ## measure against native async/await and every pee
 
 bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, with every peer, against real servers
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
+
+bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
+	$(BIN)/python benchmarks/worlds_run.py $(ARGS)
 
 matrix: ## the tests on every supported CPython and on debug builds, at the end a table
 	scripts/matrix $(PYTHONS) $(if $(ARGS),-- $(ARGS))

@@ -67,6 +67,8 @@ PATCHING: dict[str, tuple[dict[str, str], list[str]]] = {
         {"postgresql": "DATABASE_URL"},
         ["psycopg2", "psycopg", "psycopg_pool"],
     ),
+    # Its processes start from the program's own file.
+    "docs/howto-many-machines.md": ({}, ["distributed"]),
     "docs/howto-sqlalchemy.md": (
         {"postgresql": "DATABASE_URL"},
         ["sqlalchemy", "psycopg2", "psycopg"],

@@ -97,6 +97,7 @@ LAYERS = {
     "loops": r"loops(\..*)?",
     "green": r"green(\..*)?",
     "patch": r"_patch_\w+|_patched_modules|_held_originals|_module_locks|_psycopg\w*",
+    "worlds": r"worlds(\..*)?",
     "command": r"__main__|_run_script|_inner_loop|_signal_handlers|_doctor|pytest(\..*)?",
 }
 

@@ -55,36 +55,68 @@ from verdigris._sync_syntax import autoawait as autoawait
 from verdigris._sync_syntax import decorate_as_sync as decorate_as_sync
 from verdigris._trio_tree import AutoPortalInstrument as AutoPortalInstrument
 from verdigris.loops import TaskCancelled as TaskCancelled
+from verdigris.worlds._atomic import atomic as atomic
+from verdigris.worlds._blocking import block as block
+from verdigris.worlds._blocking import queue_background_thread as queue_background_thread
+from verdigris.worlds._blocking import to_blocking as to_blocking
+from verdigris.worlds._completed import CallCancelled as CallCancelled
+from verdigris.worlds._completed import CallsFailed as CallsFailed
+from verdigris.worlds._completed import CallsTimedOut as CallsTimedOut
+from verdigris.worlds._completed import Completed as Completed
+from verdigris.worlds._input import a_input as a_input
+from verdigris.worlds._parallel import Parallel as Parallel
+from verdigris.worlds._pool import PoolFull as PoolFull
+from verdigris.worlds._pool import ThreadPool as ThreadPool
+from verdigris.worlds._serial import Serial as Serial
+from verdigris.worlds._thread_executor import ExitOption as ExitOption
+from verdigris.worlds._thread_executor import ThreadExecutor as ThreadExecutor
+from verdigris.worlds._thread_loop import idle_event_loop as idle_event_loop
+from verdigris.worlds._to_async import run as run
+from verdigris.worlds._to_async import to_async as to_async
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AutoPortalInstrument",
     "Blockage",
+    "CallCancelled",
+    "CallsFailed",
+    "CallsTimedOut",
+    "Completed",
+    "ExitOption",
     "GreenCoroutine",
     "GreenTask",
     "NoAwaitContext",
     "NoAwaitOccurred",
+    "Parallel",
     "PatchWarning",
     "PatchedPsycopg",
     "PatchedPsycopg2",
     "PatchedSQLAlchemy",
+    "PoolFull",
     "PortalCoroutine",
+    "Serial",
     "TaskCancelled",
+    "ThreadExecutor",
+    "ThreadPool",
     "__version__",
+    "a_input",
     "async_",
     "async_context",
     "async_def",
     "async_iter",
+    "atomic",
     "autoawait",
     "await_",
     "bestow_portal",
+    "block",
     "can_await",
     "decorate_as_sync",
     "detect_blocking",
     "ensure_portal",
     "get_original",
     "has_portal",
+    "idle_event_loop",
     "is_patched",
     "patch_all",
     "patch_blocking",
@@ -93,7 +125,11 @@ __all__ = [
     "patch_sqlalchemy",
     "portals_for_children",
     "portals_for_tree",
+    "queue_background_thread",
+    "run",
     "spawn",
+    "to_async",
+    "to_blocking",
     "with_portal_run",
     "with_portal_run_sync",
     "with_portal_run_tree",

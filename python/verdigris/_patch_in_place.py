@@ -115,6 +115,8 @@ def get_original(module: str, name: str | Sequence[str] | None = None) -> Any:
     import importlib
 
     found = importlib.import_module(module)
+    # In a block of `patch_blocking` that is the green module.
+    found = getattr(found, "_verdigris_original", found)
     originals: dict[str, Any] = {}
     for one in _all_patched():
         if one.original is found:

@@ -362,3 +362,21 @@ def test_a_library_that_was_loaded_in_the_block_waits_on_the_loop(run: Run) -> N
         assert asyncio.run(main()) == ["fast", "slow"]
         """
     )
+
+
+def test_the_originals_can_be_had_in_a_block(python: Run) -> None:
+    """A module of ours that is imported in one may need them."""
+    done = python(
+        """
+        import _thread, concurrent.futures
+        from verdigris import get_original, patch_blocking
+
+        lock, future = _thread.allocate_lock, concurrent.futures.Future
+        with patch_blocking():
+            assert get_original("_thread", "allocate_lock") is lock
+            assert get_original("_thread").allocate_lock is lock
+            assert get_original("concurrent.futures", "Future") is future
+        print("done")
+        """
+    )
+    assert done.stdout == "done\n"

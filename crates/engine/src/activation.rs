@@ -129,6 +129,8 @@ pub struct Activation {
     /// Set while the function runs an event loop of its own: the package's account of
     /// the loop outside (`reactor::inner_loop`), a counted reference; or null.
     pub inner_loop: *mut PyObject,
+    /// How many `atomic()` blocks the function is in: it must not wait.
+    pub atomic: u32,
 }
 
 const _: () = assert!(
@@ -280,6 +282,7 @@ impl Activation {
         self.innermost = coroutine;
         self.resumer = ptr::null_mut();
         self.inner_loop = ptr::null_mut();
+        self.atomic = 0;
         self.reactor = ptr::null_mut();
         self.steps = 0;
         self.ended = false;
@@ -518,6 +521,7 @@ impl Activation {
             dismissed: false,
             resumer: ptr::null_mut(),
             inner_loop: ptr::null_mut(),
+            atomic: 0,
             reactor: ptr::null_mut(),
             reactor_step: 0,
         }

@@ -13,7 +13,7 @@ use crate::activation::{Activation, AwaitRecord, Incoming};
 use crate::coroutine::{self, GreenCoroutine};
 use crate::errors::{self, raise};
 use crate::runtime::Runtime;
-use crate::{eager, greenlet, no_context, thread_state};
+use crate::{atomic, eager, greenlet, no_context, thread_state};
 
 /// Called with what is not awaitable: wraps an async function, or returns
 /// `NotImplemented`. Set by the package (`_register_decorator`).
@@ -93,6 +93,9 @@ pub unsafe extern "C" fn await_(
         };
         if stack.is_null() {
             return without_stack(awaitable);
+        }
+        if (*stack).atomic != 0 {
+            return in_atomic_block(awaitable);
         }
         (*(*stack).innermost).awaited = true;
         let (iterator, owned) = if ffi::PyCoro_CheckExact(awaitable) != 0 {
@@ -314,15 +317,47 @@ unsafe fn decorate(object: *mut PyObject) -> *mut PyObject {
     }
 }
 
+/// Called where no wait may happen. As a decorator it waits for nothing.
+#[cold]
+unsafe fn in_atomic_block(awaitable: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the GIL is held and the object is live.
+    unsafe {
+        if !is_awaitable(awaitable) {
+            return decorate(awaitable);
+        }
+        if is_coroutine(awaitable) && !close(awaitable) {
+            return ptr::null_mut();
+        }
+        atomic::refuse()
+    }
+}
+
+unsafe fn is_awaitable(object: *mut PyObject) -> bool {
+    // SAFETY: the GIL is held and the object is live.
+    unsafe {
+        let methods = (*ffi::Py_TYPE(object)).tp_as_async;
+        (!methods.is_null() && (*methods).am_await.is_some())
+            || thread_state::is_iterable_coroutine(object) != 0
+    }
+}
+
+/// Whether it would warn that it was never awaited: then it is to be closed. A future, or
+/// an object of some library, is not ours to close.
+unsafe fn is_coroutine(awaitable: *mut PyObject) -> bool {
+    // SAFETY: the GIL is held and the object is live.
+    unsafe {
+        ffi::PyCoro_CheckExact(awaitable) != 0
+            || coroutine::check_exact(awaitable)
+            || thread_state::is_iterable_coroutine(awaitable) != 0
+    }
+}
+
 /// Called on the thread's own stack: there is nothing to wait in.
 #[cold]
 unsafe fn without_stack(awaitable: *mut PyObject) -> *mut PyObject {
     // SAFETY: the GIL is held and the object is live.
     unsafe {
-        let methods = (*ffi::Py_TYPE(awaitable)).tp_as_async;
-        let is_awaitable = (!methods.is_null() && (*methods).am_await.is_some())
-            || thread_state::is_iterable_coroutine(awaitable) != 0;
-        if !is_awaitable {
+        if !is_awaitable(awaitable) {
             return decorate(awaitable);
         }
         if !OTHER_WAITER.is_null() {
@@ -332,12 +367,7 @@ unsafe fn without_stack(awaitable: *mut PyObject) -> *mut PyObject {
             }
             ffi::Py_DECREF(result);
         }
-        // A coroutine would warn that it was never awaited; a future, or an
-        // object of some library, is not ours to close.
-        let is_coroutine = ffi::PyCoro_CheckExact(awaitable) != 0
-            || coroutine::check_exact(awaitable)
-            || thread_state::is_iterable_coroutine(awaitable) != 0;
-        if is_coroutine && !close(awaitable) {
+        if is_coroutine(awaitable) && !close(awaitable) {
             return ptr::null_mut();
         }
         no_context::raise()

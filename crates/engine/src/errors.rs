@@ -60,7 +60,7 @@ pub unsafe fn raise(class: *mut PyObject, text: &CStr) -> *mut PyObject {
 }
 
 #[cold]
-unsafe fn raise_text(class: *mut PyObject, text: String) -> *mut PyObject {
+pub unsafe fn raise_text(class: *mut PyObject, text: String) -> *mut PyObject {
     let text = CString::new(text.replace('\0', "\u{fffd}")).unwrap_or_default();
     // SAFETY: the GIL is held, as for `raise`.
     unsafe { raise(class, &text) }

@@ -17,6 +17,7 @@
 
 mod activation;
 mod arguments;
+mod atomic;
 mod await_;
 mod await_iterator;
 mod coroutine;
@@ -25,6 +26,7 @@ mod errors;
 mod green;
 mod greenlet;
 mod no_context;
+mod places;
 mod portal;
 mod protocol;
 mod reactor;
@@ -88,7 +90,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 31]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 33]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
@@ -118,6 +120,8 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 31]> = Table([
     method(c"get_ident", ffi::PyMethodDefPointer { PyCFunction: reactor::here::get_ident }, ffi::METH_NOARGS, c"get_ident()\n--\n\nReturn a number of the function that runs green here, or of the thread."),
     method(c"enter_inner_loop", ffi::PyMethodDefPointer { PyCFunction: reactor::inner_loop::enter }, ffi::METH_O, c"enter_inner_loop(outside, /)\n--\n\nThe function that runs green here begins to run an event loop of its own."),
     method(c"leave_inner_loop", ffi::PyMethodDefPointer { PyCFunction: reactor::inner_loop::leave }, ffi::METH_NOARGS, c"leave_inner_loop()\n--\n\nThat loop has ended."),
+    method(c"enter_atomic", ffi::PyMethodDefPointer { PyCFunction: atomic::enter }, ffi::METH_NOARGS, c"enter_atomic()\n--\n\nThe function that runs here must not wait from now on. Return whether one does."),
+    method(c"leave_atomic", ffi::PyMethodDefPointer { PyCFunction: atomic::leave }, ffi::METH_NOARGS, c"leave_atomic()\n--\n\nIt may again, where this was called as often."),
     method(c"wait_fd", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fd }, ffi::METH_FASTCALL, c"wait_fd(fd, events, timeout=None, /)\n--\n\nWait until a descriptor is ready. Return its events, or 0 when the time is over."),
     method(c"wait_fds", ffi::PyMethodDefPointer { PyCFunctionFast: reactor::wait::wait_fds }, ffi::METH_FASTCALL, c"wait_fds(pairs, timeout=None, /)\n--\n\nWait until one of several descriptors is ready. Return False when the time is over."),
     method(c"give_way", ffi::PyMethodDefPointer { PyCFunction: reactor::wait::give_way_here }, ffi::METH_NOARGS, c"give_way()\n--\n\nTo be called where a function asks and need not wait: one that asks again and\nagain lets others run, once in a while. A checkpoint then."),

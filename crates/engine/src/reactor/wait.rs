@@ -14,7 +14,7 @@ use super::{
 };
 use crate::activation::{Activation, AwaitRecord, Incoming};
 use crate::errors::{self, raise};
-use crate::{await_, greenlet};
+use crate::{atomic, await_, greenlet};
 
 /// The end of a timeout, on the reactor's clock: none for None. The outer option is
 /// none with an exception set.
@@ -58,6 +58,10 @@ impl Wait {
     pub unsafe fn new(here: Here) -> Option<Self> {
         // SAFETY: by contract.
         unsafe {
+            if (*here.stack).atomic != 0 {
+                atomic::refuse();
+                return None;
+            }
             let surfaced = Surfaced::new(here.stack)?;
             let host = Reactor::host(here.reactor);
             let mut waiter = ptr::null_mut();
@@ -220,6 +224,10 @@ unsafe fn drive(stack: *mut Activation, coroutine: *mut PyObject) -> bool {
 pub unsafe fn checkpoint(here: &Here) -> bool {
     // SAFETY: by contract.
     unsafe {
+        if (*here.stack).atomic != 0 {
+            atomic::refuse();
+            return false;
+        }
         (*(*here.stack).innermost).awaited = true;
         let Some(surfaced) = Surfaced::new(here.stack) else {
             return false;
@@ -309,8 +317,11 @@ unsafe fn give_way_now(here: &Here, is_first: bool) -> bool {
             (*reactor).unwaited_since.set(now);
             return true;
         }
-        // Async code that calls this counts on being alone.
-        if !here.is_in_sync_code() || now - (*reactor).unwaited_since.get() < LONGEST_STRETCH {
+        // Async code that calls this counts on being alone, and so does an atomic block.
+        if !here.is_in_sync_code()
+            || (*here.stack).atomic != 0
+            || now - (*reactor).unwaited_since.get() < LONGEST_STRETCH
+        {
             return true;
         }
         (*reactor).unwaited.set(0);
