@@ -37,6 +37,8 @@ class _Kept:
         # As `threading` knows it, if it does.
         self.listed = threading._active.get(self.thread)  # type: ignore[attr-defined]
         self.process = os.getpid()
+        #: Whether this thread may set handlers of signals: the main one may.
+        self.has_signals = _may_set_handlers()
 
     def is_usable(self) -> bool:
         return not self.loop.is_closed() and self.process == os.getpid()
@@ -139,22 +141,29 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             at the second Ctrl-C at once.
     """
     try:
-        return _on_loop(get(), coroutine)
+        loop = get()
+        return _on_loop(loop, coroutine, _here.kept.has_signals)
     finally:
         if _exits:
             _close_that_of_this_thread()
 
 
-def _on_loop(loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T]) -> T:
+def _may_set_handlers() -> bool:
+    try:
+        _signal.signal(_signal.SIGINT, _signal.getsignal(_signal.SIGINT))
+    except (ValueError, TypeError):  # another thread; or a handler that is not Python's
+        return False
+    return True
+
+
+def _on_loop(
+    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], has_signals: bool
+) -> T:
     task = loop.create_task(coroutine)
-    if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    if has_signals and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         ctrl_c = _CtrlC(loop, task)
-        try:
-            _signal.signal(_signal.SIGINT, ctrl_c)
-        except ValueError:  # signals are handled in the main thread only
-            pass
-        else:
-            return _run_with_ctrl_c(loop, task, ctrl_c)
+        _signal.signal(_signal.SIGINT, ctrl_c)
+        return _run_with_ctrl_c(loop, task, ctrl_c)
     return _run(loop, task)
 
 
