@@ -85,7 +85,7 @@ SKIPS: tuple[Skip, ...] = (
     ),
     Skip(
         INTERNALS,
-        "it reads through the private object of an `SSLSocket`, below what is green, and the server "
+        "it reads through an `SSLSocket`'s private object, below what is green, and the server "
         "is a thread of the same program",
         ("test_ssl.ThreadedTests.test_got_eof",),
     ),
