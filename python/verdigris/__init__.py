@@ -3,11 +3,14 @@
 Each function started by :func:`async_def` runs on a native stack of its own. When it calls
 :func:`await_`, that stack is put aside and the event loop goes on with other work.
 
-This file lists the public names and holds no code. The interpreter check comes first, because
-loading the extension on a CPython it was not written for would crash instead of raising.
+This file lists the public names and holds no code. Those of `worlds` come from `_later`. The
+interpreter check comes first, because loading the extension on a CPython it was not written for
+would crash instead of raising.
 """
 
 # ruff: noqa: E402
+
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from verdigris._interpreter import check as _check_interpreter
 
@@ -55,24 +58,29 @@ from verdigris._sync_syntax import autoawait as autoawait
 from verdigris._sync_syntax import decorate_as_sync as decorate_as_sync
 from verdigris._trio_tree import AutoPortalInstrument as AutoPortalInstrument
 from verdigris.loops import TaskCancelled as TaskCancelled
-from verdigris.worlds._atomic import atomic as atomic
-from verdigris.worlds._blocking import block as block
-from verdigris.worlds._blocking import queue_background_thread as queue_background_thread
-from verdigris.worlds._blocking import to_blocking as to_blocking
-from verdigris.worlds._completed import CallCancelled as CallCancelled
-from verdigris.worlds._completed import CallsFailed as CallsFailed
-from verdigris.worlds._completed import CallsTimedOut as CallsTimedOut
-from verdigris.worlds._completed import Completed as Completed
-from verdigris.worlds._input import a_input as a_input
-from verdigris.worlds._parallel import Parallel as Parallel
-from verdigris.worlds._pool import PoolFull as PoolFull
-from verdigris.worlds._pool import ThreadPool as ThreadPool
-from verdigris.worlds._serial import Serial as Serial
-from verdigris.worlds._thread_executor import ExitOption as ExitOption
-from verdigris.worlds._thread_executor import ThreadExecutor as ThreadExecutor
-from verdigris.worlds._thread_loop import idle_event_loop as idle_event_loop
-from verdigris.worlds._to_async import run as run
-from verdigris.worlds._to_async import to_async as to_async
+
+if _TYPE_CHECKING:
+    from verdigris.worlds._atomic import atomic as atomic
+    from verdigris.worlds._blocking import block as block
+    from verdigris.worlds._blocking import queue_background_thread as queue_background_thread
+    from verdigris.worlds._blocking import to_blocking as to_blocking
+    from verdigris.worlds._completed import CallCancelled as CallCancelled
+    from verdigris.worlds._completed import CallsFailed as CallsFailed
+    from verdigris.worlds._completed import CallsTimedOut as CallsTimedOut
+    from verdigris.worlds._completed import Completed as Completed
+    from verdigris.worlds._input import a_input as a_input
+    from verdigris.worlds._parallel import Parallel as Parallel
+    from verdigris.worlds._pool import PoolFull as PoolFull
+    from verdigris.worlds._pool import ThreadPool as ThreadPool
+    from verdigris.worlds._serial import Serial as Serial
+    from verdigris.worlds._thread_executor import ExitOption as ExitOption
+    from verdigris.worlds._thread_executor import ThreadExecutor as ThreadExecutor
+    from verdigris.worlds._thread_loop import idle_event_loop as idle_event_loop
+    from verdigris.worlds._to_async import run as run
+    from verdigris.worlds._to_async import to_async as to_async
+
+# Loaded when they are first asked for: they bring threads, queues and the green modules along.
+from verdigris._later import __getattr__ as __getattr__
 
 __version__ = "0.1.0"
 

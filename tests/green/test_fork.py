@@ -232,3 +232,25 @@ os._exit(0)
 def test_a_lock_that_threads_of_the_parent_wait_for(python: Any) -> None:
     """`SimpleQueue`, and so the executor's queue of work, stands on such locks."""
     assert python(LOCK_WITH_WAITERS).stdout == "0\n"
+
+
+def test_a_function_that_is_driven_by_hand_goes_on_in_the_child(python: Any) -> None:
+    """No loop is lost to it, and none has to be hidden."""
+    done = python(
+        """
+        import os
+        import verdigris.green.threading
+        from hand_driver import finish, suspend
+        from verdigris import async_def, await_
+
+        def green():
+            child = os.fork()
+            await_(suspend())
+            if child == 0:
+                os._exit(7)
+            return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+        print(finish(async_def(green)))
+        """
+    )
+    assert done.stdout == "7\n"

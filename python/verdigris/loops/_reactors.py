@@ -13,7 +13,7 @@ import sys
 import weakref
 from typing import Any
 
-from verdigris import _engine
+from verdigris import _engine, loops
 
 # By loop, or by Trio's token.
 _reactors: weakref.WeakKeyDictionary[Any, _engine.Reactor] = weakref.WeakKeyDictionary()
@@ -58,14 +58,22 @@ class _Lost:
     reactor = None
 
 
+_forks_on_a_loop = False
+
+
+def _before_fork() -> None:
+    global _forks_on_a_loop
+    _forks_on_a_loop = _engine.current() is not None and loops.running_library() is not None
+
+
 def _after_fork() -> None:
     """In the child of a fork.
 
-    The function that forked goes on there, alone, as the child's main thread: nothing is green in
-    it. It may run loops of its own. asyncio knows by the process that its loop does not run here;
-    Trio does not, and is told. Signals of the child are none of the parent's loop.
+    A function that forked on a loop goes on there, alone, as the child's main thread: nothing is
+    green in it. It may run loops of its own. asyncio knows by the process that its loop does not
+    run here; Trio does not, and is told. Signals of the child are none of the parent's loop.
     """
-    if _engine.current() is None:
+    if not _forks_on_a_loop:
         return
     with contextlib.suppress(RuntimeError):  # it runs a loop of its own already
         _engine.enter_inner_loop(_Lost())
@@ -76,4 +84,4 @@ def _after_fork() -> None:
 
 
 _engine._register_reactor_finder(_find)
-os.register_at_fork(after_in_child=_after_fork)
+os.register_at_fork(before=_before_fork, after_in_child=_after_fork)

@@ -25,7 +25,6 @@ when the queue is empty.
 
 from __future__ import annotations
 
-import _thread
 import threading
 from collections import deque
 from collections.abc import Callable
@@ -38,6 +37,7 @@ from verdigris.worlds._os_thread import (
     OSThread,
     allocate_lock,
     get_ident,
+    local,
     make_guard,
     report_exception,
 )
@@ -45,7 +45,7 @@ from verdigris.worlds._os_thread import (
 Work = Callable[[], object]
 
 # Of each worker, its crew. The stdlib's own, whatever is patched: it is about OS threads.
-_here: Any = _thread._local()
+_here: Any = local()
 
 # Crews that have workers: the interpreter's exit waits for them.
 _crews: set[Crew] = set()

@@ -3,13 +3,14 @@
 Nothing is noted for asyncio: it is what a thread uses that knows of nothing else.
 """
 
-import _thread
 import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from verdigris.worlds._os_thread import local
+
 # The stdlib's own, whatever is patched later: it is about OS threads.
-_here: Any = _thread._local()
+_here: Any = local()
 
 
 def current() -> tuple[str, Any]:

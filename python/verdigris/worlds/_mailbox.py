@@ -1,10 +1,10 @@
 """A queue that any thread puts into, and one on a loop takes from."""
 
-import _thread
 from collections import deque
 from typing import Any
 
 from verdigris import loops
+from verdigris.worlds._os_thread import allocate_lock
 
 
 class Mailbox:
@@ -12,7 +12,7 @@ class Mailbox:
 
     def __init__(self) -> None:
         # The stdlib's own, whatever is patched: it is held for moments, by OS threads too.
-        self._lock = _allocate_lock()
+        self._lock = allocate_lock()
         self._items: deque[Any] = deque()
         self._waiting: loops.Delivery | None = None
 
@@ -44,6 +44,3 @@ class Mailbox:
 
     def __len__(self) -> int:
         return len(self._items)
-
-
-_allocate_lock = _thread.allocate_lock

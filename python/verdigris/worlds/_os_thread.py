@@ -15,7 +15,7 @@ from typing import Any
 
 from verdigris._patch_in_place import get_original
 
-allocate_lock, get_ident = get_original("_thread", ["allocate_lock", "get_ident"])
+allocate_lock, get_ident, local = get_original("_thread", ["allocate_lock", "get_ident", "_local"])
 #: A lock that its thread can take again: a finalizer may run while it is held.
 make_guard = get_original("_thread", "RLock")
 # How to wait until a thread is over in C too: a handle of it, and before that came a lock which the

@@ -5,7 +5,6 @@ from __future__ import annotations
 # `_signal` and not `signal`, whose functions take ten times as long (0.4 and 6 us), most of it
 # for enumerations.
 import _signal  # type: ignore[import-not-found]
-import _thread
 import atexit
 import contextlib
 import os
@@ -15,6 +14,8 @@ from collections.abc import Coroutine, Iterator
 from types import FrameType
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from verdigris.worlds._os_thread import get_ident, local
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -22,8 +23,8 @@ T = TypeVar("T")
 
 # The stdlib's own, whatever is patched later: loops belong to OS threads. (One that a function
 # runs green in has a loop that runs, and needs none of these.)
-_here: Any = _thread._local()
-_get_ident = _thread.get_ident
+_here: Any = local()
+_get_ident = get_ident
 
 
 class _Kept:
