@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import importlib.util
 import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 CHECKOUT = HERE.parent
-PACKAGE = CHECKOUT / "python" / "verdigris"
+#: The package that is tested: the one that this interpreter has.
+PACKAGE = Path(str(importlib.util.find_spec("verdigris").origin)).parent  # type: ignore[union-attr]
 WORKER = HERE / "worker.py"
 
 #: Nothing is patched: the tests that pass so are those that count.

@@ -125,4 +125,4 @@ def test_an_idle_loop_inside_a_running_one() -> None:
     with a_sync.idle_event_loop() as loop:
         assert not loop.is_running()
         assert loop.run_until_complete(later(2)) == 2
-        assert asyncio.get_event_loop_policy().get_event_loop() is loop
+        assert asyncio.get_event_loop() is loop

@@ -37,11 +37,12 @@ def of_processes(context: str, workers: int = 2) -> Executor:
 def of_interpreters(workers: int = 2) -> Executor:
     if sys.version_info < (3, 14):
         pytest.skip("executors of interpreters came with Python 3.14")
-    kind: Any = vars(concurrent.futures).get("InterpreterPoolExecutor")
-    if kind is None:
-        from concurrent.futures.interpreter import InterpreterPoolExecutor as kind
+    from concurrent.futures.interpreter import InterpreterPoolExecutor
+
     # A new interpreter does not have what pytest adds to the path.
-    return kind(workers, initializer=exec, initargs=(f"import sys; sys.path.append({TESTS!r})",))
+    return InterpreterPoolExecutor(
+        workers, initializer=exec, initargs=(f"import sys; sys.path.append({TESTS!r})",)
+    )
 
 
 def of_loky(workers: int = 2) -> Executor:

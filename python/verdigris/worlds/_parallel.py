@@ -183,11 +183,11 @@ class Parallel:
 
         Example:
             >>> from verdigris import Parallel
-            >>> calls = Parallel().schedule(divmod, 7, 2).schedule(divmod, 1, 0)
+            >>> calls = Parallel().schedule(divmod, 7, 2).schedule(int, "seven")
             >>> for one in calls.as_completed():
             ...     print(one.exception() or one.result())
             (3, 1)
-            integer division or modulo by zero
+            invalid literal for int() with base 10: 'seven'
         """
         return Results(self)
 
