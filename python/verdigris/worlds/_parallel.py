@@ -182,12 +182,13 @@ class Parallel:
             CallsTimedOut: While iterating: the time is over.
 
         Example:
+            >>> import asyncio
             >>> from verdigris import Parallel
-            >>> calls = Parallel().schedule(divmod, 7, 2).schedule(int, "seven")
+            >>> calls = Parallel().schedule(asyncio.sleep, 0.1, "slow").schedule(int, "seven")
             >>> for one in calls.as_completed():
             ...     print(one.exception() or one.result())
-            (3, 1)
             invalid literal for int() with base 10: 'seven'
+            slow
         """
         return Results(self)
 
