@@ -48,8 +48,13 @@ needs_callers = pytest.mark.skipif(
 )
 
 
-# They load greenlet, which stays; `test_neighbours.py` runs them in processes of their own.
-collect_ignore_glob = [] if "VERDIGRIS_NEIGHBOURS" in os.environ else ["neighbours/*"]
+# `test_neighbours.py` and `test_executors.py` run these in processes of their own: the ones load
+# greenlet, which stays, the others start interpreters.
+collect_ignore_glob = [
+    f"{name}/*"
+    for name in ("neighbours", "executors")
+    if f"VERDIGRIS_{name.upper()}" not in os.environ
+]
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
