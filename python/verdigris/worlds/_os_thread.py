@@ -3,11 +3,16 @@
 In a green function the stdlib's `Thread` is a green thread once the stdlib is patched. And its
 `start` waits until the new thread runs, which takes 5 ms and more where another thread computes:
 too long for the thread of an event loop. So these threads are started by `_thread` itself, and
-enter their name into `threading` when they run. The interpreter's exit does not wait for them.
+enter their name into `threading` when they run.
+
+The interpreter's exit does not wait until they end, but it does wait until they have begun: CPython
+frees the state of a thread that has not, and the thread then begins with freed memory.
 """
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 import threading
 from collections.abc import Callable
@@ -26,6 +31,12 @@ else:
     _start_new_thread, _set_sentinel = get_original(
         "_thread", ["start_new_thread", "_set_sentinel"]
     )
+
+_sleep = get_original("time", "sleep")
+
+#: The threads that were started and do not run yet.
+_beginning: set[OSThread] = set()
+_is_exiting = False
 
 
 class OSThread:
@@ -53,6 +64,7 @@ class OSThread:
             RuntimeError: The system has no thread for us.
         """
         try:
+            _beginning.add(self)
             if sys.version_info >= (3, 13):
                 self._handle = _start_joinable_thread(
                     lambda: self._run(function, args), daemon=True
@@ -60,8 +72,11 @@ class OSThread:
             else:
                 _start_new_thread(self._run, (function, args))
         except BaseException:
+            _beginning.discard(self)
             self._over.release()  # nobody shall wait for it
             raise
+        if _is_exiting:
+            _wait_until_begun()
 
     def join(self) -> None:
         """Waits until the thread is over. Not to be called in the thread itself."""
@@ -75,6 +90,7 @@ class OSThread:
             self._sentinel.release()
 
     def _run(self, function: Callable[..., object], args: tuple[Any, ...]) -> None:
+        _beginning.discard(self)
         self.ident = get_ident()
         if sys.version_info < (3, 13):
             self._sentinel = _set_sentinel()
@@ -88,6 +104,23 @@ class OSThread:
             # The dummy would stay, up to 3.12, and the next thread with this identity be called so.
             threading._active.pop(self.ident, None)  # type: ignore[attr-defined]
             self._over.release()
+
+
+@atexit.register
+def _see_exit() -> None:
+    global _is_exiting
+    _is_exiting = True  # and who starts one from here on waits by himself
+    _wait_until_begun()
+
+
+def _wait_until_begun() -> None:
+    # All they need is the GIL, and they get it in turn, even where another one computes.
+    while _beginning:
+        _sleep(0.001)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_beginning.clear)
 
 
 def _trace_and_profile() -> None:
