@@ -55,6 +55,9 @@ def is_async(candidate: object) -> TypeGuard[Callable[..., Any]]:
         True for `async def` functions, marked functions, their bound methods and partials, and
         for objects whose class has an async `__call__`. False for classes.
     """
+    # Most are plain functions with the flag. `inspect` takes ten times as long to see that.
+    if type(candidate) is FunctionType and candidate.__code__.co_flags & inspect.CO_COROUTINE:
+        return True
     while isinstance(candidate, functools.partial):
         candidate = candidate.func
     if inspect.iscoroutinefunction(candidate) or _has_asyncio_mark(candidate):

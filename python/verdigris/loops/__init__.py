@@ -149,7 +149,10 @@ def _in_trio_task() -> bool:
     # Asked for before asyncio: in guest mode Trio runs inside a running asyncio loop. But an
     # asyncio callback of the same thread is no Trio task, and belongs to asyncio.
     # While Trio is being imported it has no `lowlevel` yet.
-    lowlevel = getattr(sys.modules.get("trio"), "lowlevel", None)
+    trio = sys.modules.get("trio")
+    if trio is None:
+        return False
+    lowlevel = getattr(trio, "lowlevel", None)
     in_trio_task = getattr(lowlevel, "in_trio_task", None)
     return in_trio_task is not None and in_trio_task()
 

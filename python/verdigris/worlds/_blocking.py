@@ -149,14 +149,27 @@ def _outside(
 ) -> Any:
     """Waits where there is nothing to wait through."""
     running = loops.running_library()
-    with _crew.waits():
-        if running is not None:
-            blocked = functools.partial(_without_loop, library or running, None, fn, args, kwargs)
-            return _pool.default_pool().submit(_in_context(blocked)).result()
-        home, token = _home.current()
-        if home == "asyncio" and _works_for_trio():
-            home = "trio"
-        return _without_loop(library or home, token, fn, args, kwargs)
+    crew = _crew.of_this_worker()
+    if crew is not None:
+        with crew:
+            return _wherever_it_runs(running, library, fn, args, kwargs)
+    return _wherever_it_runs(running, library, fn, args, kwargs)
+
+
+def _wherever_it_runs(
+    running: str | None,
+    library: str | None,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+) -> Any:
+    if running is not None:
+        blocked = functools.partial(_without_loop, library or running, None, fn, args, kwargs)
+        return _pool.default_pool().submit(_in_context(blocked)).result()
+    home, token = _home.current()
+    if home == "asyncio" and _works_for_trio():
+        home = "trio"
+    return _without_loop(library or home, token, fn, args, kwargs)
 
 
 def _in_context(function: Callable[[], T]) -> Callable[[], T]:
@@ -190,6 +203,8 @@ def _without_loop(
 def _works_for_trio() -> bool:
     """Whether this thread is one of `trio.to_thread`."""
     threads: Any = sys.modules.get("trio._threads")
+    if threads is None:
+        return False
     parent = getattr(threads, "PARENT_TASK_DATA", None)
     return hasattr(parent, "token")
 

@@ -9,14 +9,19 @@ from typing import Any
 
 from verdigris.worlds._os_thread import local
 
-# The stdlib's own, whatever is patched later: it is about OS threads.
-_here: Any = local()
+
+class _Here(local):  # type: ignore[misc, valid-type]
+    """What a thread has. The stdlib's own, whatever is patched later: it is about OS threads."""
+
+    home: tuple[str, Any] = ("asyncio", None)
+
+
+_here = _Here()
 
 
 def current() -> tuple[str, Any]:
     """The library, and Trio's token where that is known."""
-    known: tuple[str, Any] | None = getattr(_here, "home", None)
-    return ("asyncio", None) if known is None else known
+    return _here.home
 
 
 @contextlib.contextmanager

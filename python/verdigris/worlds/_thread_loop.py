@@ -26,6 +26,19 @@ T = TypeVar("T")
 _here: Any = local()
 _get_ident = get_ident
 
+#: How many forks lie behind this process. Asking for the process is a system call; but in the child
+#: CPython ends the values of other threads before it calls what is registered here.
+_forks = 0
+
+
+def _see_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_see_fork)
+
 
 class _Kept:
     """A loop that ends with what refers to this: the values of the thread."""
@@ -33,16 +46,20 @@ class _Kept:
     def __init__(self) -> None:
         import asyncio
 
+        from verdigris.worlds import _first_turns
+
         self.loop = asyncio.new_event_loop()
+        self.do_first_turns = _first_turns.of(self.loop)
         self.thread = _get_ident()
         # As `threading` knows it, if it does.
         self.listed = threading._active.get(self.thread)  # type: ignore[attr-defined]
         self.process = os.getpid()
+        self.forks = _forks
         #: Whether this thread may set handlers of signals: the main one may.
         self.has_signals = _may_set_handlers()
 
     def is_usable(self) -> bool:
-        return not self.loop.is_closed() and self.process == os.getpid()
+        return not self.loop.is_closed() and self.forks == _forks
 
     def close(self) -> None:
         """Ends it, in the thread that it is of, or at exit that of a thread that is frozen."""
@@ -90,11 +107,15 @@ class _NoInfo:
 
 def get() -> asyncio.AbstractEventLoop:
     """The loop of this thread. A fork's child has one of its own."""
+    return _get().loop
+
+
+def _get() -> _Kept:
     kept: _Kept | None = getattr(_here, "kept", None)
     if kept is None or not kept.is_usable():
         # The one before goes, and closes what a fork's child had of the parent's.
         kept = _here.kept = _Kept()
-    return kept.loop
+    return kept
 
 
 def _give_up(loop: Any) -> None:
@@ -142,8 +163,7 @@ def run(coroutine: Coroutine[Any, Any, T]) -> T:
             at the second Ctrl-C at once.
     """
     try:
-        loop = get()
-        return _on_loop(loop, coroutine, _here.kept.has_signals)
+        return _on_loop(_get(), coroutine)
     finally:
         if _exits:
             _close_that_of_this_thread()
@@ -157,20 +177,18 @@ def _may_set_handlers() -> bool:
     return True
 
 
-def _on_loop(
-    loop: asyncio.AbstractEventLoop, coroutine: Coroutine[Any, Any, T], has_signals: bool
-) -> T:
-    task = loop.create_task(coroutine)
-    if has_signals and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
-        ctrl_c = _CtrlC(loop, task)
+def _on_loop(kept: _Kept, coroutine: Coroutine[Any, Any, T]) -> T:
+    task = kept.loop.create_task(coroutine)
+    if kept.has_signals and _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+        ctrl_c = _CtrlC(kept.loop, task)
         _signal.signal(_signal.SIGINT, ctrl_c)
-        return _run_with_ctrl_c(loop, task, ctrl_c)
-    return _run(loop, task)
+        return _run_with_ctrl_c(kept, task, ctrl_c)
+    return _run(kept, task)
 
 
-def _run_with_ctrl_c(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T], ctrl_c: _CtrlC) -> T:
+def _run_with_ctrl_c(kept: _Kept, task: asyncio.Task[T], ctrl_c: _CtrlC) -> T:
     try:
-        result = _run(loop, task)
+        result = _run(kept, task)
     except BaseException:
         if ctrl_c.came and task.cancelled():
             raise KeyboardInterrupt from None
@@ -183,8 +201,11 @@ def _run_with_ctrl_c(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T], ctr
     return result
 
 
-def _run(loop: asyncio.AbstractEventLoop, task: asyncio.Task[T]) -> T:
+def _run(kept: _Kept, task: asyncio.Task[T]) -> T:
+    loop = kept.loop
     try:
+        if kept.do_first_turns(task):
+            return task.result()
         return loop.run_until_complete(task)
     except BaseException as error:
         # It was left in the middle: by the handler of a signal, or by `loop.stop()`.
