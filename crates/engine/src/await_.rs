@@ -15,6 +15,8 @@ use crate::errors::{self, raise};
 use crate::runtime::Runtime;
 use crate::{atomic, eager, greenlet, no_context, thread_state};
 
+const AWAITED_ALREADY: &core::ffi::CStr = c"coroutine is being awaited already";
+
 /// Called with what is not awaitable: wraps an async function, or returns
 /// `NotImplemented`. Set by the package (`_register_decorator`).
 static mut DECORATOR: *mut PyObject = ptr::null_mut();
@@ -100,10 +102,7 @@ pub unsafe extern "C" fn await_(
         (*(*stack).innermost).awaited = true;
         let (iterator, owned) = if ffi::PyCoro_CheckExact(awaitable) != 0 {
             if thread_state::coroutine_is_suspended(awaitable) {
-                return raise(
-                    ffi::PyExc_RuntimeError,
-                    c"coroutine is being awaited already",
-                );
+                return raise(ffi::PyExc_RuntimeError, AWAITED_ALREADY);
             }
             (awaitable, false) // the caller holds its arguments until we return
         } else if coroutine::check_exact(awaitable)
@@ -134,6 +133,40 @@ pub unsafe extern "C" fn await_(
         if owned {
             ffi::Py_DECREF(iterator);
         }
+        result
+    }
+}
+
+/// What [`await_`] does for a coroutine that the C frame holds, which was made by the
+/// call whose arguments are `args`.
+///
+/// # Safety
+///
+/// The GIL is held, `stack` runs now, `coroutine` is of an `async def` function.
+pub unsafe fn wait_for_coroutine(
+    stack: *mut Activation,
+    coroutine: *mut PyObject,
+    args: *const *mut PyObject,
+) -> *mut PyObject {
+    // SAFETY: by contract.
+    unsafe {
+        if (*stack).atomic != 0 {
+            return in_atomic_block(coroutine);
+        }
+        (*(*stack).innermost).awaited = true;
+        if thread_state::coroutine_is_suspended(coroutine) {
+            return raise(ffi::PyExc_RuntimeError, AWAITED_ALREADY);
+        }
+        let record = AwaitRecord {
+            awaited: coroutine,
+            args,
+            awaiter: ptr::null_mut(),
+            owned: true.into(),
+            outer: (*stack).awaits,
+        };
+        let kept = greenlet::keep(stack, &record);
+        let result = drive(stack, coroutine);
+        greenlet::release(stack, &record, kept);
         result
     }
 }

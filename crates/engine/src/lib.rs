@@ -5,7 +5,8 @@
 //! - [`portal`]: a coroutine whose steps run on such stacks, so that any task can
 //!   wait from synchronous code; [`task_field`] puts it into a running task;
 //! - [`protocol`]: the slots and methods that both have in common;
-//! - [`await_`]: waiting from synchronous code;
+//! - [`await_`]: waiting from synchronous code; [`block`]: calling what may have to
+//!   be waited for;
 //! - [`activation`]: one function on one stack, from start to end;
 //! - [`runtime`]: what is kept for each thread;
 //! - [`thread_state`]: `CPython`'s thread state around a switch, in C;
@@ -20,6 +21,7 @@ mod arguments;
 mod atomic;
 mod await_;
 mod await_iterator;
+mod block;
 mod coroutine;
 mod eager;
 mod errors;
@@ -90,10 +92,12 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 33]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 35]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
+    method(c"block", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: block::block }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, BLOCK_DOC),
+    method(c"_register_block", ffi::PyMethodDefPointer { PyCFunctionFast: block::register_block }, ffi::METH_FASTCALL, c"_register_block(elsewhere, finish, /)\n--\n\nSet what block() calls where nothing can be awaited, with its own arguments; and\nwith the function and a result that is awaitable and no plain coroutine."),
     method(c"portal", ffi::PyMethodDefPointer { PyCFunction: portal::new }, ffi::METH_O, c"portal(coroutine, /)\n--\n\nMake a PortalCoroutine, which runs the steps of a coroutine on native stacks."),
     method(c"current_portal", ffi::PyMethodDefPointer { PyCFunction: portal::current_portal }, ffi::METH_NOARGS, c"current_portal()\n--\n\nReturn the innermost PortalCoroutine that drives the caller, or None."),
     method(c"can_withdraw", ffi::PyMethodDefPointer { PyCFunction: portal::can_withdraw }, ffi::METH_O, c"can_withdraw(portal, /)\n--\n\nReturn whether the coroutine of a portal can be stepped without it from now on."),
@@ -232,6 +236,33 @@ Example:
     ...     return await_(asyncio.sleep(0, \"rested\"))
     >>> asyncio.run(async_def(nap))
     'rested'";
+
+const BLOCK_DOC: &core::ffi::CStr = c"block(fn, /, *args, **kwargs)
+--
+
+Calls a function from blocking code, whether it is async or blocking.
+
+A blocking function is called. An async one is waited for as `to_blocking` tells: through the
+green function or portal that this runs in, or on a loop of the thread. A checkpoint in a green
+function and in a task with a portal, if the function waits.
+
+Args:
+    fn: The function.
+    *args: Its positional arguments.
+    **kwargs: Its keyword arguments.
+
+Returns:
+    What the function returns.
+
+Raises:
+    BaseException: Whatever the function raises.
+
+Example:
+    >>> import asyncio
+    >>> from verdigris import block
+    >>> block(asyncio.sleep, 0, \"rested\"), block(len, \"four\")
+    ('rested', 4)
+";
 
 const CAN_AWAIT_DOC: &core::ffi::CStr = c"can_await()
 --

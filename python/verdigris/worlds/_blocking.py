@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, ParamSpec, TypeVar, overload
 
 from verdigris import loops
 from verdigris._coroutine_function import is_async, unmark
-from verdigris._engine import await_, can_await
+from verdigris._engine import _register_block, await_, can_await
+from verdigris._engine import block as block
 from verdigris.worlds import _crew, _home, _pool, _thread_loop
 from verdigris.worlds._call import name_of
 from verdigris.worlds._to_async import to_async
@@ -100,48 +101,26 @@ def to_blocking(fn: Any = None, /, *, library: Library | None = None) -> Any:
     return call
 
 
-@overload
-def block(fn: Callable[P, Awaitable[T]], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
-
-
-@overload
-def block(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ...
-
-
-def block(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
-    """Calls a function from blocking code, whether it is async or blocking.
-
-    A blocking function is called. An async one is waited for as `to_blocking` tells: through the
-    green function or portal that this runs in, or on a loop of the thread.
-
-    Args:
-        fn: The function.
-        *args: Its positional arguments.
-        **kwargs: Its keyword arguments.
-
-    Returns:
-        What the function returns.
-
-    Raises:
-        BaseException: Whatever the function raises.
-
-    Example:
-        >>> import asyncio
-        >>> from verdigris import block
-        >>> block(asyncio.sleep, 0, "rested"), block(len, "four")
-        ('rested', 4)
-    """
-    if can_await():
-        result: Any = fn(*args, **kwargs)
-        if loops.is_coroutine(result) or is_async(fn):
-            return await_(result)
-        return result
+def _block_elsewhere(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """`block`, where no stack of the engine runs."""
+    if can_await():  # through another library's greenlet
+        return _finish(fn, fn(*args, **kwargs))
     if is_async(fn):
         return _outside(None, fn, args, kwargs)
     result = fn(*args, **kwargs)
     if loops.is_coroutine(result):  # of a plain wrapper of an async function
         return _outside(None, lambda: result, (), {})
     return result
+
+
+def _finish(fn: Callable[..., Any], result: Any) -> Any:
+    """Waits for what a function gave, if it is an async one."""
+    if loops.is_coroutine(result) or is_async(fn):
+        return await_(result)
+    return result
+
+
+_register_block(_block_elsewhere, _finish)
 
 
 def _outside(
