@@ -26,7 +26,7 @@ from loops import LOOPS
 from model import Model
 from operations import signals
 from program import program
-from verdigris import _which_engine, async_def
+from verdigris import _which_engine, spawn
 from watchdog import Watchdog
 from world import GARBAGE, Program, World
 
@@ -102,7 +102,8 @@ class Round:
         shared = Program(seed)
         world = World(self.loop, shared)
         try:
-            outcome = await async_def(world.outcome, nodes)
+            # In a context of its own: the next one begins with an empty one too.
+            outcome = await spawn(world.outcome, nodes)
             while shared.handles:
                 await shared.handles.pop()
         except Exception as error:

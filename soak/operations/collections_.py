@@ -33,6 +33,8 @@ class Cycle(Operation):
     """
 
     name = "cycle"
+    # A thread that ends leaks what waits on it, and says so.
+    on_os_threads = False
     weight = 0.7
     cancellable = True
 

@@ -9,7 +9,6 @@ from program import Node
 from verdigris import (
     await_,
     ensure_portal,
-    has_portal,
     portals_for_children,
     with_portal_run,
     with_portal_run_sync,
@@ -89,7 +88,6 @@ class Tree(Operation):
             if node.tag % 2:
                 return await with_portal_run_tree(parent)
             with portals_for_children():
-                assert not has_portal()
                 return await parent()
 
         (outcomes,) = await_(world.loop.in_tasks(root))

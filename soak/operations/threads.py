@@ -6,11 +6,24 @@ from typing import Any
 
 from operations.operation import Operation
 from program import Node
-from verdigris import await_
+from verdigris import await_, spawn
 from verdigris.green import queue, threading
 
 
-class GreenThread(Operation):
+class StartsThreads(Operation):
+    """Runs in a function that is started for it.
+
+    What a coroutine calls, or a task with a portal, starts OS threads, which can't wait.
+    """
+
+    def run(self, node: Node, world: Any) -> int:
+        return spawn(self.start, node, world).join()
+
+    def start(self, node: Node, world: Any) -> int:
+        raise NotImplementedError
+
+
+class GreenThread(StartsThreads):
     name = "green thread"
     weight = 0.5
     blocks = 1
@@ -20,7 +33,7 @@ class GreenThread(Operation):
         model.trail.append(model.task(level=0).outcome(node.blocks[0]))
         return 0
 
-    def run(self, node: Node, world: Any) -> int:
+    def start(self, node: Node, world: Any) -> int:
         child = world.task()
         seen: list[Any] = []
 
@@ -34,7 +47,7 @@ class GreenThread(Operation):
         return 0
 
 
-class Queue(Operation):
+class Queue(StartsThreads):
     """One puts, another gets, with less room than there are items."""
 
     name = "queue"
@@ -44,7 +57,7 @@ class Queue(Operation):
         model.trail.append(list(range(node.tag % 10)))
         return 0
 
-    def run(self, node: Node, world: Any) -> int:
+    def start(self, node: Node, world: Any) -> int:
         items: Any = queue.Queue(maxsize=1 + node.tag % 3)
 
         def produce() -> None:
@@ -61,7 +74,7 @@ class Queue(Operation):
         return 0
 
 
-class Lock(Operation):
+class Lock(StartsThreads):
     """Some count under one lock, with a wait between reading and writing."""
 
     name = "lock"
@@ -70,7 +83,7 @@ class Lock(Operation):
     def expect(self, node: Node, model: Any) -> int:
         return 3 * (1 + node.tag % 4)
 
-    def run(self, node: Node, world: Any) -> int:
+    def start(self, node: Node, world: Any) -> int:
         lock = threading.RLock() if node.tag % 2 else threading.Lock()
         count = 0
 
@@ -116,7 +129,7 @@ class HeldLock(Operation):
                 world.trail.append(("end", node.tag))
 
 
-class Meet(Operation):
+class Meet(StartsThreads):
     """Threads that wait for one another: a barrier, an event, a condition, a semaphore."""
 
     name = "meet"
@@ -126,7 +139,7 @@ class Meet(Operation):
         model.trail.append(["begun", "met", "told"])
         return 3
 
-    def run(self, node: Node, world: Any) -> int:
+    def start(self, node: Node, world: Any) -> int:
         barrier, event = threading.Barrier(2), threading.Event()
         condition, semaphore = threading.Condition(), threading.Semaphore(0)
         said: list[str] = []
