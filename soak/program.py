@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import random
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 #: Programs are small, so that a failing one can be read; thousands of them run in a minute.
 MOST_NODES = 60
@@ -40,31 +43,38 @@ class Place:
         return replace(self, depth=self.depth + 1, **changes)
 
 
+@functools.cache
+def allowed_at(kinds: frozenset[str] | None, place: Place) -> tuple[list[Any], list[float]]:
+    """The operations that may stand somewhere, and their weights, added up."""
+    from operations import OPERATIONS
+
+    allowed = [
+        operation
+        for name, operation in OPERATIONS.items()
+        if (kinds is None or name in kinds)
+        and operation.may_stand(place)
+        and not (operation.blocks and place.depth >= DEEPEST)
+    ]
+    return allowed, list(itertools.accumulate(operation.weight for operation in allowed))
+
+
 class Generator:
     """Draws the tree of one seed."""
 
     def __init__(self, seed: int, kinds: frozenset[str] | None = None) -> None:
-        from operations import OPERATIONS
-
         self.random = random.Random(seed)
         self.left = MOST_NODES
-        self.operations = [
-            operation for name, operation in OPERATIONS.items() if kinds is None or name in kinds
-        ]
+        self.kinds = kinds
 
     def block(self, place: Place, most: int = 4) -> list[Node]:
-        allowed = [
-            operation
-            for operation in self.operations
-            if operation.may_stand(place) and not (operation.blocks and place.depth >= DEEPEST)
-        ]
-        weights = [operation.weight for operation in allowed]
+        allowed, weights = allowed_at(self.kinds, place)
         nodes = []
-        for operation in self.random.choices(allowed, weights, k=self.random.randint(1, most)):
+        count = min(self.random.randint(1, most), self.left)
+        for operation in self.random.choices(allowed, cum_weights=weights, k=count):
             if self.left <= 0:
                 break
             self.left -= 1
-            tag = self.random.randrange(1_000_000)
+            tag = int(self.random.random() * 1_000_000)
             inside = operation.inside(place)
             blocks = [self.block(inside) for _ in range(operation.blocks)]
             nodes.append(Node(operation.name, tag, blocks))
