@@ -47,7 +47,7 @@ def instead_of_checkpoint(every: int, act: Callable[[], object]) -> None:
 
 
 def memory_leak() -> None:
-    instead_of_checkpoint(20, lambda: kept.append(bytearray(b"." * 20_000)))
+    instead_of_checkpoint(20, lambda: kept.append(bytearray(b"." * 100_000)))
 
 
 def stack_leak() -> None:
