@@ -15,7 +15,7 @@ IN_CHROOT = ("3.14", "3.15", "3.14d", "3.15d")
 
 @dataclass(frozen=True)
 class Cell:
-    """An interpreter with verdigris in it. A letter g behind the version: on greenlets."""
+    """An interpreter with verdigris in it. The letters behind a version are those of scripts/matrix."""
 
     name: str
     command: tuple[str, ...]
@@ -40,7 +40,7 @@ def find(name: str) -> Cell:
     Raises:
         FileNotFoundError: It is not there.
     """
-    engine = "greenlet" if name.endswith("g") else "native"
+    engine = {"g": "greenlet", "p": "portable"}.get(name[-1], "native")
     version = name.removesuffix("g")
     cell = CELLS / version
     python = cell / "venv" / "bin" / "python"
@@ -48,7 +48,9 @@ def find(name: str) -> Cell:
     if not os.path.lexists(python):
         raise FileNotFoundError(f"there is no cell {version}; fill it: scripts/matrix {version}")
     command = [
-        *("env", f"VERDIGRIS_ENGINE={engine}", "PYTHONDONTWRITEBYTECODE=1"),
+        # A portable build has nothing to choose.
+        *("env", f"VERDIGRIS_ENGINE={'' if engine == 'portable' else engine}"),
+        "PYTHONDONTWRITEBYTECODE=1",
         *(str(python), "-X", "faulthandler"),
     ]
     if version in IN_CHROOT:
