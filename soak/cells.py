@@ -15,7 +15,7 @@ IN_CHROOT = ("3.14", "3.15", "3.14d", "3.15d")
 
 @dataclass(frozen=True)
 class Cell:
-    """An interpreter with verdigris in it. The letters behind a version are those of scripts/matrix."""
+    """An interpreter with verdigris in it. Letters behind its version: see scripts/matrix."""
 
     name: str
     command: tuple[str, ...]
@@ -29,7 +29,7 @@ class Cell:
 
 def this_one(engine: str) -> Cell:
     """The interpreter that runs this."""
-    name = "%d.%d" % sys.version_info[:2] + "d" * hasattr(sys, "gettotalrefcount")
+    name = f"3.{sys.version_info.minor}" + "d" * hasattr(sys, "gettotalrefcount")
     command = ("env", f"VERDIGRIS_ENGINE={engine}", sys.executable, "-X", "faulthandler")
     return Cell(name, command, engine or "native", name.endswith("d"))
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from operations.waits import Checkpoint, Event
 from program import Node
+
 from verdigris import async_def, await_
 
 kept: list[Any] = []

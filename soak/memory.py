@@ -9,8 +9,9 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from verdigris import _engine
 from world import GARBAGE
+
+from verdigris import _engine
 
 MIB = 1 << 20
 

@@ -23,7 +23,9 @@ class Node:
 
     def lines(self, indent: str = "") -> list[str]:
         """The tree as text, one operation a line."""
-        below = [line for block in self.blocks for node in block for line in node.lines(indent + "  ")]
+        below = [
+            line for block in self.blocks for node in block for line in node.lines(indent + "  ")
+        ]
         return [f"{indent}{self.kind} {self.tag}", *below]
 
 

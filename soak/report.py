@@ -1,4 +1,4 @@
-"""The figures of a run: a line for each round as it ends, and a table for docs/design/endurance.md."""
+"""The figures of a run: a line for each round, and the table of docs/design/endurance.md."""
 
 from __future__ import annotations
 

@@ -23,15 +23,15 @@ from dataclasses import asdict
 from typing import Any
 
 import memory
-
 from defects import DEFECTS
 from loops import LOOPS
 from model import Model
 from operations import signals
 from program import program
-from verdigris import _which_engine, spawn
 from watchdog import Watchdog
 from world import GARBAGE, Program, World
+
+from verdigris import _which_engine, spawn
 
 #: Programs at once, and programs in one run of the loop.
 AT_ONCE = 8

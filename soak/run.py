@@ -78,7 +78,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--minutes", type=float, default=3, help="of the whole")
     parser.add_argument("--seed", type=int, help="of the first round; else by the clock")
     parser.add_argument("--loop", action="append", choices=LOOPS, help="else all of them")
-    parser.add_argument("--engine", choices=["native", "greenlet"], default="", help="of this Python")
+    parser.add_argument(
+        "--engine", choices=["native", "greenlet"], default="", help="of this Python"
+    )
     parser.add_argument("--cells", default="", help="of the matrix, with spaces between them")
     parser.add_argument("--at-once", type=int, default=2, help="rounds at once")
     parser.add_argument("--operations", help="these kinds only, with commas between them")

@@ -57,9 +57,7 @@ def test_a_wrong_result_is_found_and_its_seed_finds_it_again(python: Python) -> 
     done = python(ROUND, "--defect", "wrong result", check=False)
     assert done.returncode == 1
     seed = done.stderr.partition("--seed ")[2].split()[0]
-    again = python(
-        ROUND, "--defect", "wrong result", "--seed", seed, "--programs", 1, check=False
-    )
+    again = python(ROUND, "--defect", "wrong result", "--seed", seed, "--programs", 1, check=False)
     assert again.returncode == 1
     assert f"seed {seed}: at" in again.stderr
     python(ROUND, "--seed", seed, "--programs", 1)

@@ -6,8 +6,9 @@ import functools
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from operations.operation import Operation
 from program import Node
+
+from operations.operation import Operation
 from verdigris import async_, async_context, async_def, async_iter, autoawait, await_
 
 

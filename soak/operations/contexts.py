@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
-from operations.operation import Operation
 from program import Node
-from verdigris import async_, async_def, await_
 from world import level
+
+from operations.operation import Operation
+from verdigris import async_, async_def, await_
 
 
 class Set(Operation):

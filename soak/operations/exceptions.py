@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from model import Fails, Failure, described
-from operations.operation import Operation
 from program import Node
 from world import Expected, handled
+
+from operations.operation import Operation
 
 
 class Raise(Operation):

@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextvars
 from typing import Any
 
-from operations.operation import Operation
 from program import Node, Place
 from world import Expected
+
+from operations.operation import Operation
 
 try:
     import greenlet

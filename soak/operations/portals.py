@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from operations.operation import Operation
 from program import Node
+
+from operations.operation import Operation
 from verdigris import (
     await_,
     ensure_portal,

@@ -8,9 +8,10 @@ import sys
 import warnings
 from typing import Any
 
+from program import Node
+
 from operations.operation import Operation
 from operations.stepped import suspend
-from program import Node
 from verdigris import async_def, await_
 from verdigris.green import os as green_os
 from verdigris.green import subprocess

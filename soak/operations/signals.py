@@ -8,10 +8,11 @@ from types import FrameType
 from typing import Any
 
 from model import Failure
-from operations.operation import Operation
 from program import Node
-from verdigris import await_
 from world import Expected
+
+from operations.operation import Operation
+from verdigris import await_
 
 recorded = 0
 alarms = itertools.count()

@@ -5,8 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from operations.operation import Operation
 from program import Node
+
+from operations.operation import Operation
 from verdigris import spawn
 from verdigris.green import socket
 

@@ -7,10 +7,11 @@ from collections.abc import Generator
 from typing import Any
 
 from model import Trail
-from operations.operation import Operation
 from program import Node
-from verdigris import async_def, await_
 from world import Expected
+
+from operations.operation import Operation
+from verdigris import async_def, await_
 
 ENDS = ("finish", "throw", "close", "drop")
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from model import Fails, Interrupted, Model, described
-from operations.operation import Operation
 from program import Node, Place
-from verdigris import GreenTask, async_def, await_, spawn
 from world import Expected
+
+from operations.operation import Operation
+from verdigris import GreenTask, async_def, await_, spawn
 
 
 class Join(Operation):

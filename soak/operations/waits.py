@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from operations.operation import Operation
 from program import Node
+from world import level
+
+from operations.operation import Operation
 from verdigris import await_
 from verdigris.green import time as green_time
-from world import level
 
 
 class Wait(Operation):

@@ -6,10 +6,11 @@ import threading
 from typing import Any
 
 from loops import LOOPS
-from operations.operation import Operation
 from program import Node, Place
-from verdigris import Parallel, async_def, await_, block, to_async
 from world import level
+
+from operations.operation import Operation
+from verdigris import Parallel, async_def, await_, block, to_async
 
 original_thread = threading.Thread
 

@@ -178,6 +178,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[cfg_attr(miri, ignore = "Miri has no mprotect")]
     fn a_closed_page_is_told_from_an_open_one() {
         let page = page_size();
         let mapping = Mapping::new(2 * page).unwrap();
