@@ -7,7 +7,6 @@ object with the figures.
 from __future__ import annotations
 
 import argparse
-import errno
 import faulthandler
 import gc
 import itertools
@@ -161,14 +160,7 @@ def main() -> int:
         print("\n".join(line for node in program(options.seed) for line in node.lines()))
         return 0
     unraisable: list[str] = []
-
-    def is_unraisable(error: sys.UnraisableHookArgs) -> None:
-        # The alarm came on another thread while this one closed a loop: CPython's handler had read
-        # the wakeup descriptor before, and writes to it after. It loses nothing.
-        if not (isinstance(error.exc_value, OSError) and error.exc_value.errno == errno.EBADF):
-            unraisable.append(f"{error.exc_value!r} in {error.object!r}")
-
-    sys.unraisablehook = is_unraisable
+    sys.unraisablehook = lambda error: unraisable.append(f"{error.exc_value!r} in {error.object!r}")
     if options.defect:
         DEFECTS[options.defect]()
     signals.install()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sys
 import warnings
 from typing import Any
@@ -49,7 +48,6 @@ class Fork(Operation):
         if not child:
             code = 255
             try:
-                signal.setitimer(signal.ITIMER_REAL, 0)
                 function = async_def(lambda: await_(suspend(node.tag % 100)))
                 code = function.send(None)
                 function.close()

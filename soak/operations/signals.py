@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import signal
+import threading
 from types import FrameType
 from typing import Any
 
@@ -32,17 +33,29 @@ def alarm(number: int, frame: FrameType | None) -> None:
     next(alarms)
 
 
+stopped = threading.Event()
+
+
 def install(every: float = 0.007) -> None:
-    """Sets the handlers, and has an alarm interrupt whatever runs, again and again."""
+    """Sets the handlers, and has an alarm interrupt whatever the main thread runs, again and again.
+
+    A timer's signal may come on any thread. CPython's handler there would write to a descriptor
+    that the main thread closes just then, with its loop, and that another file may have by now.
+    """
     signal.signal(signal.SIGUSR1, record)
     signal.signal(signal.SIGUSR2, raise_expected)
     signal.signal(signal.SIGALRM, alarm)
-    signal.setitimer(signal.ITIMER_REAL, every, every)
+
+    def interrupt() -> None:
+        while not stopped.wait(every):
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGALRM)
+
+    threading.Thread(target=interrupt, daemon=True).start()
 
 
 def stop() -> None:
     """No more alarms."""
-    signal.setitimer(signal.ITIMER_REAL, 0)
+    stopped.set()
 
 
 class Recorded(Operation):
