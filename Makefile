@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net bench-worlds matrix neighbours compatibility conformance build clean
+.PHONY: help demo soak sanitize test check format bench bench-net bench-worlds matrix neighbours compatibility conformance build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -60,6 +60,12 @@ bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, w
 
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)
+
+soak: build $(STAMPS)/test ## random programs against a model, for minutes (ARGS="--minutes 60"); PYTHONS: on cells of the matrix
+	$(BIN)/python soak/run.py $(if $(PYTHONS),--cells "$(PYTHONS)") $(ARGS)
+
+sanitize: ## the fiber crate's tests under AddressSanitizer and under valgrind (ARGS=address)
+	scripts/sanitize $(ARGS)
 
 matrix: ## the tests on every supported CPython and on debug builds, at the end a table
 	scripts/matrix $(PYTHONS) $(if $(ARGS),-- $(ARGS))

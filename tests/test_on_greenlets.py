@@ -6,6 +6,9 @@ All other tests run on it too, where that variable is set.
 from __future__ import annotations
 
 import importlib.util
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -218,3 +221,12 @@ finish(async_def(lambda: await_(suspend())))
 print(greenlet.getcurrent().parent)
 """)
     assert done.stdout == "True\nNone\n"
+
+
+def test_what_the_collector_finds_is_unwound_after_the_collection(
+    python: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    # A switch in a collection moved the heads of the collector's lists away, and crashed soon.
+    soak = Path(__file__).resolve().parent.parent / "soak" / "round.py"
+    only = ("--only", "cycle,collect", "--seconds", 3)
+    python(str(soak), *only, env={"VERDIGRIS_ENGINE": "greenlet"})

@@ -67,6 +67,8 @@ mod guard;
 mod pool;
 mod slab;
 mod stack;
+#[cfg(feature = "valgrind")]
+mod valgrind;
 
 pub use config::Config;
 pub use error::StackError;

@@ -60,6 +60,8 @@ impl RawStack {
                 to_canary: layout.base_to_canary as u32,
             });
         }
+        #[cfg(feature = "valgrind")]
+        crate::valgrind::register_stack(slot + layout.guard, header as usize);
         Self {
             header: NonNull::new(header).expect("a mapping is never at address 0"),
         }

@@ -1,4 +1,6 @@
 //! Running, suspending, ending: what a fiber does with the code on it.
+// Miri knows neither the switch, which is assembly, nor mprotect and madvise.
+#![cfg(not(miri))]
 
 use std::cell::{Cell, RefCell};
 use std::panic::{AssertUnwindSafe, catch_unwind};

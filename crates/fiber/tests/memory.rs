@@ -1,4 +1,6 @@
 //! What stacks cost, and that it goes back. Linux only: the figures are read from /proc.
+// Miri knows neither the switch, which is assembly, nor mprotect and madvise.
+#![cfg(not(miri))]
 #![cfg(target_os = "linux")]
 
 mod child;

@@ -1,4 +1,6 @@
 //! Where stacks come from and go to.
+// Miri knows neither the switch, which is assembly, nor mprotect and madvise.
+#![cfg(not(miri))]
 
 use verdigris_fiber::{Config, Fiber, Pool, Stack, StackError, Step, Suspender};
 

@@ -458,6 +458,32 @@ impl GreenCoroutine {
         }
     }
 
+    /// In a collection: leaves a function that a greenlet carries to be unwound after it, and
+    /// tells whether that is so.
+    ///
+    /// The collector keeps the heads of its lists on the C stack, and objects point there. greenlet
+    /// moves slices of that stack away to switch, and what is freed meanwhile is unlinked from a
+    /// list whose head is elsewhere. (A native stack leaves the collector's where it is.)
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, and the function is suspended.
+    pub unsafe fn abandon_later(this: *mut Self) -> bool {
+        // SAFETY: by contract.
+        unsafe {
+            let activation = (*this).activation;
+            if (*activation).carrier.is_null() || !Activation::thread_lives(activation) {
+                return false;
+            }
+            ffi::Py_INCREF(this.cast());
+            let posted = runtime::post_abandoned((*activation).runtime, this);
+            if !posted {
+                ffi::Py_DECREF(this.cast());
+            }
+            posted
+        }
+    }
+
     /// Gives up a function whose thread has ended. Takes the reference.
     ///
     /// # Safety
