@@ -517,12 +517,14 @@ def test_threads_that_async_code_starts_are_real(loop: Loop) -> None:
 
         return await_(awaited()), await_(back())
 
-    async def portal() -> bool:
+    async def portal() -> tuple[bool, bool, bool, bool]:
         await ensure_portal()
-        return _wait.starts_green_threads()
+        here = _wait.starts_green_threads
+        # A function that is run inside is not the task's code, also where it shares its stack.
+        return here(), await_(async_def(here)), await async_def(here), here()
 
     assert together(loop, _wait.starts_green_threads, direct) == [True, (False, True)]
-    assert loop.run(portal) is False
+    assert loop.run(portal) == (False, True, True, False)
     assert _wait.starts_green_threads() is False
 
 

@@ -258,7 +258,7 @@ pub unsafe extern "C" fn starts_green_threads(
     unsafe {
         let starts = find().is_some_and(|here| {
             let stack = here.stack;
-            (*(*stack).coroutine).portal.is_null()
+            (*(*stack).innermost).portal.is_null()
                 && (*stack).inner_loop.is_null()
                 && here.is_in_sync_code()
         });
