@@ -12,7 +12,7 @@ use std::process::Command;
 /// The minor versions of `CPython` 3 that `switch.h` was written for.
 const KNOWN: core::ops::RangeInclusive<u8> = 11..=15;
 
-const SHIM: [&str; 8] = [
+const SHIM: [&str; 9] = [
     "src/thread_state/shared.c",
     "src/thread_state/switch.c",
     "src/thread_state/carry.c",
@@ -21,6 +21,7 @@ const SHIM: [&str; 8] = [
     "src/thread_state/tools.c",
     "src/thread_state/trace_coverage.c",
     "src/thread_state/profile_lsprof.c",
+    "src/thread_state/profile_memray.c",
 ];
 
 const PORTABLE_SHIM: [&str; 2] = ["src/thread_state/shared.c", "src/thread_state/portable.c"];

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import needs_callers, python_path
+from conftest import needs_callers, needs_native_stacks, python_path
 
 PROGRAM = """
 import asyncio, sys
@@ -131,25 +131,67 @@ def test_the_sampling_profiler_sees_a_running_function_down_to_the_loop(spinning
     assert in_order(text, *names) or in_order(text, *reversed(names)), text
 
 
-def test_memray_runs_a_program(tmp_path: Path) -> None:
-    memray = pytest.importorskip("memray", reason="memray is not installed")
-    (tmp_path / "program.py").write_text(
-        "import asyncio\n"
-        "from verdigris import async_def, await_\n"
-        "def allocates():\n"
-        "    await_(asyncio.sleep(0))\n"
-        "    held = bytearray(3_000_001)\n"
-        "    await_(asyncio.sleep(0))\n"
-        "    return len(held)\n"
-        "async def main():\n"
-        "    await async_def(allocates)\n"
-        "asyncio.run(main())\n"
+# Its wheels are made for release builds of CPython.
+needs_memray = pytest.mark.skipif(
+    hasattr(sys, "gettotalrefcount"), reason="memray has no build for debug builds of CPython"
+)
+
+# Functions that wait in turns, each at another depth.
+ALLOCATES = """
+import asyncio
+from verdigris import async_def, await_
+
+def wait():
+    await_(asyncio.sleep(0))
+
+def allocates(size):
+    held = []
+    for _ in range(2):
+        wait()
+        held.append(bytearray(size))
+    return held
+
+def deeper(size):
+    wait()
+    return allocates(size)
+
+def deepest(size):
+    return deeper(size)
+
+def others():
+    for _ in range(5):
+        wait()
+
+async def main():
+    return await asyncio.gather(
+        async_def(deepest, 3_000_000), async_def(others),
+        async_def(allocates, 4_000_000), async_def(others),
+        async_def(deeper, 5_000_000),
     )
-    for options in [], ["--native"], ["--trace-python-allocators"]:
-        results = tmp_path / "results.bin"
-        look(
-            *(sys.executable, "-m", "memray", "run", "-q", "-f", *options),
-            *("-o", str(results), str(tmp_path / "program.py")),
-        )
-        sizes = [record.size for record in memray.FileReader(results).get_allocation_records()]
-        assert any(3_000_000 < size < 3_001_000 for size in sizes)
+
+asyncio.run(main())
+"""
+
+
+@needs_memray
+@needs_native_stacks
+@pytest.mark.parametrize("options", [[], ["--native"], ["--trace-python-allocators"]])
+def test_memray_knows_who_allocated(tmp_path: Path, options: list[str]) -> None:
+    memray = pytest.importorskip("memray", reason="memray is not installed")
+    program, results = tmp_path / "program.py", tmp_path / "results.bin"
+    program.write_text(ALLOCATES)
+    look(*(sys.executable, "-m", "memray", "run", "-q", *options, "-o", str(results), str(program)))
+    seen = []
+    for record in memray.FileReader(results).get_allocation_records():
+        size = record.size // 1_000_000 * 1_000_000
+        if record.size in range(size, size + 1_000) and 3_000_000 <= size <= 5_000_000:
+            names = [name for name, file, _ in record.stack_trace() if file == str(program)]
+            seen.append((size, *names))
+    assert sorted(seen) == sorted(
+        2
+        * [
+            (3_000_000, "allocates", "deeper", "deepest", "<module>"),
+            (4_000_000, "allocates", "<module>"),
+            (5_000_000, "allocates", "deeper", "<module>"),
+        ]
+    )

@@ -20,12 +20,18 @@ void vg_tools_enter(PyThreadState *ts, vg_stack *s)
         vg_coverage_enter(ts, s);
     }
     vg_lsprof_enter(ts, s);
+    if (ts->c_profilefunc != NULL) {
+        vg_memray_enter(ts, s);
+    }
     RAISE_AGAIN;
 }
 
 void vg_tools_leave(PyThreadState *ts, vg_stack *s)
 {
     HOLD_EXCEPTION;
+    if (ts->c_profilefunc != NULL) {
+        vg_memray_leave(ts, s);
+    }
     vg_lsprof_leave(ts, s);
     if (ts->tracing == 0 && ts->c_tracefunc != NULL) {
         vg_coverage_leave(ts, s);

@@ -8,6 +8,7 @@
  *
  *     trace_coverage.c     coverage.py's tracers: told of returns and calls, as by generators
  *     profile_lsprof.c     cProfile: the entries themselves are taken and put back
+ *     profile_memray.c     memray: told of returns and calls
  */
 #ifndef VERDIGRIS_TOOLS_H
 #define VERDIGRIS_TOOLS_H
@@ -30,5 +31,9 @@ void vg_coverage_leave(PyThreadState *ts, vg_stack *s);
 /* profile_lsprof.c */
 void vg_lsprof_enter(PyThreadState *ts, vg_stack *s);
 void vg_lsprof_leave(PyThreadState *ts, vg_stack *s);
+
+/* profile_memray.c */
+void vg_memray_enter(PyThreadState *ts, vg_stack *s);
+void vg_memray_leave(PyThreadState *ts, vg_stack *s);
 
 #endif
