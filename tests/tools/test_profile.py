@@ -78,9 +78,11 @@ def test_times_add_up(loop: Any, way: str) -> None:
     for caller, callee in itertools.pairwise(CHAIN):
         (by_caller,) = [
             by
-            for name, by in pstats.Stats(profile).stats[  # type: ignore[attr-defined]
+            for name, by in pstats.Stats(profile)
+            .stats[  # type: ignore[attr-defined]
                 (layers.__file__, getattr(layers, callee).__code__.co_firstlineno, callee)
-            ][4].items()
+            ][4]
+            .items()
             if name[2] == caller
         ]
         assert seen[caller].time >= by_caller[3], (caller, callee)
