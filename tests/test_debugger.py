@@ -331,3 +331,63 @@ print('result', run(main))
     assert session.ended_well(), session.shown
     assert len(session.answers) == 4, session.shown
     assert session.answers[1:] == ["21", "'first'", "result ended"]
+
+
+@pytest.mark.skipif(not SHOWS_CALLERS, reason="f_back ends at the base of a function here")
+@pytest.mark.parametrize("loop_name", PRELUDES)
+def test_up_leads_from_a_function_into_the_coroutine_that_drives_it(
+    debug: Debug, loop_name: str
+) -> None:
+    session = debug(
+        loop_name,
+        """
+def caller(number):
+    of_caller = number * 2
+    return sync_function(number)
+
+async def main():
+    of_main = "driven"
+    return await async_def(caller, 21)
+
+print('result', run(main))
+""",
+        ["p await_(answer('waits'))", "up", "p of_caller", "up", "p of_main", "continue"],
+    )
+    assert session.ended_well(), session.shown
+    _, waits, caller, of_caller, main, of_main, rest = session.answers
+    assert waits == "'waits'"
+    assert "caller()" in caller and of_caller == "42", session.shown
+    assert "main()" in main and of_main == "'driven'", session.shown
+    assert rest == "result 42"
+
+
+@pytest.mark.parametrize("loop_name", PRELUDES)
+def test_stepping_goes_into_functions_and_returns_from_them(debug: Debug, loop_name: str) -> None:
+    """Through a wait below, and back to the caller's next line."""
+    session = debug(
+        loop_name,
+        """
+def below(number):
+    doubled = await_(answer(number * 2))
+    return doubled
+
+def stops(number):
+    pdb.set_trace()
+    before = True
+    result = below(number)
+    after = True
+    return result
+
+async def main():
+    return await async_def(stops, 21)
+
+print('result', run(main))
+""",
+        ["break below", "continue", "return", "step", "p number", "continue"],
+    )
+    assert session.ended_well(), session.shown
+    _, _, stopped, returns, back, number, rest = session.answers
+    assert "below()" in stopped, session.shown
+    assert "--Return--" in returns and "below()->42" in returns, session.shown
+    assert "stops()" in back and number == "21", session.shown
+    assert rest == "result 42"

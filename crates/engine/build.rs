@@ -12,12 +12,16 @@ use std::process::Command;
 /// The minor versions of `CPython` 3 that `switch.h` was written for.
 const KNOWN: core::ops::RangeInclusive<u8> = 11..=15;
 
-const SHIM: [&str; 5] = [
+const SHIM: [&str; 9] = [
     "src/thread_state/shared.c",
     "src/thread_state/switch.c",
     "src/thread_state/carry.c",
     "src/thread_state/frames.c",
     "src/thread_state/instrumentation.c",
+    "src/thread_state/tools.c",
+    "src/thread_state/trace_coverage.c",
+    "src/thread_state/profile_lsprof.c",
+    "src/thread_state/profile_memray.c",
 ];
 
 const PORTABLE_SHIM: [&str; 2] = ["src/thread_state/shared.c", "src/thread_state/portable.c"];
@@ -38,7 +42,7 @@ fn main() {
     for file in SHIM.iter().chain(&PORTABLE_SHIM) {
         println!("cargo::rerun-if-changed={file}");
     }
-    for header in ["switch.h", "wait.h"] {
+    for header in ["switch.h", "tools.h", "wait.h"] {
         println!("cargo::rerun-if-changed=src/thread_state/{header}");
     }
 

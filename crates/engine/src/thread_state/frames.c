@@ -2,6 +2,7 @@
  * answer: which references a suspended stack owns (for the garbage collector),
  * what its innermost frame is, and what state a coroutine is in. */
 #include "switch.h"
+#include "tools.h"
 #include "wait.h"
 #include <frameobject.h>
 
@@ -93,7 +94,7 @@ PyObject *vg_unstarted_frame(PyThreadState *ts, PyObject *fn)
  * `top`, or NULL without an exception. CPython has public access to the frame
  * object of the thread's current frame only, so `top` is that for a moment;
  * what the allocation may run (a collection) starts and ends above it. */
-static PyObject *frame_object(PyThreadState *ts, frame *top)
+PyObject *vg_frame_object(PyThreadState *ts, frame *top)
 {
     frame *real = VG_CURRENT_FRAME(ts);
     VG_CURRENT_FRAME(ts) = top;
@@ -104,13 +105,43 @@ static PyObject *frame_object(PyThreadState *ts, frame *top)
 
 PyObject *vg_suspended_frame(PyThreadState *ts, vg_stack *s)
 {
-    return frame_object(ts, SUSPENDED_TOP(s));
+    return vg_frame_object(ts, SUSPENDED_TOP(s));
+}
+
+/* The frames of a suspended stack that are Python's, innermost first; NULL ends them. */
+static frame *python_frame(vg_stack *s, frame *f)
+{
+    while (f != NULL && f != &s->base_frame) {
+#if PY_VERSION_HEX >= 0x030e0000
+        if (f->owner < FRAME_OWNED_BY_INTERPRETER) {
+            return f;
+        }
+#elif PY_VERSION_HEX >= 0x030c0000
+        if (f->owner != FRAME_OWNED_BY_CSTACK) {
+            return f;
+        }
+#else
+        return f;
+#endif
+        f = f->previous;
+    }
+    return NULL;
+}
+
+frame *vg_innermost_frame(vg_stack *s)
+{
+    return python_frame(s, SUSPENDED_TOP(s));
+}
+
+frame *vg_next_frame(vg_stack *s, frame *f)
+{
+    return python_frame(s, f->previous);
 }
 
 /* The innermost frame of a stack that is driving another one, `inner`. */
 PyObject *vg_driving_frame(PyThreadState *ts, vg_stack *inner)
 {
-    return frame_object(ts, inner->base_frame.previous);
+    return vg_frame_object(ts, inner->base_frame.previous);
 }
 
 /* ---- garbage collection ------------------------------------------------ */

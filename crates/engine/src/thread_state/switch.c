@@ -1,5 +1,6 @@
 /* Saving and restoring the thread state around a switch: see switch.h. */
 #include "switch.h"
+#include "tools.h"
 
 #if PY_VERSION_HEX < 0x030c0000
 #  define TRASH_NESTING(ts) ((ts)->trash_delete_nesting)
@@ -123,6 +124,9 @@ static void reset(vg_stack *s)
     s->depth = 1; /* the stack itself counts: nesting without end must end */
     s->generators_marked = 0;
     s->tracing = 0;
+    if (s->calls != NULL) {
+        vg_forget_calls(s);
+    }
 #if PY_VERSION_HEX < 0x030d0000
     s->base_cframe.current_frame = &s->base_frame;
     s->cframe = &s->base_cframe;
@@ -203,6 +207,7 @@ void vg_make(vg_stack *s, void *chunk, size_t chunk_size, uintptr_t low, uintptr
     s->exc_bottom.previous_item = NULL;
     s->context = NULL;
     s->context_of_greenlet = NULL;
+    s->calls = NULL;
 
     vg_make_base_frame(s);
 #if PY_VERSION_HEX < 0x030d0000
@@ -284,16 +289,34 @@ void __attribute__((noinline)) vg_make_context(PyThreadState *ts)
     ts->context_ver++;
 }
 
-void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
+/* Whether there is a tracer or a profiler; from 3.12 on, whether there ever was one. */
+static inline int was_instrumented(PyThreadState *ts)
 {
-    if (s->generators_marked) {
-        vg_unmark_generators(s);
-    }
+#if PY_VERSION_HEX >= 0x030c0000
+    return vg_instrumentation(ts) != 0;
+#else
+    return ts->cframe->use_tracing;
+#endif
+}
+
+static void __attribute__((noinline)) enter_instrumented(PyThreadState *ts, vg_stack *s)
+{
 #if PY_VERSION_HEX >= 0x030c0000
     if (s->instrumentation != vg_instrumentation(ts)) {
         vg_refresh_instrumentation(ts, s);
     }
 #endif
+    vg_tools_enter(ts, s);
+}
+
+void vg_enter(PyThreadState *ts, vg_stack *s, vg_driver *d)
+{
+    if (s->generators_marked) {
+        vg_unmark_generators(s);
+    }
+    if (was_instrumented(ts)) {
+        enter_instrumented(ts, s);
+    }
     if (ts->context == NULL) {
         vg_make_context(ts);
     }
@@ -445,6 +468,9 @@ void vg_leave(PyThreadState *ts, vg_stack *s, const vg_driver *d)
     s->jit_exit = ts->jit_exit;
 #endif
     give_back(ts, s, d);
+    if (was_instrumented(ts)) {
+        vg_tools_leave(ts, s);
+    }
 }
 
 /* The function has ended: back to the driver, and the stack is as it was made. */

@@ -90,6 +90,8 @@ typedef struct {
      * They count for the thread all the while: nothing is traced before they
      * return, or the prompt would open again in the event loop. */
     int tracing;
+    /* all: calls that a profiler has open on this stack (profile_lsprof.c), or NULL. */
+    struct vg_calls *calls;
 #if PY_VERSION_HEX < 0x030d0000
     /* 3.11, 3.12: the C-stack side of the current frame. */
     _PyCFrame base_cframe;
@@ -205,6 +207,9 @@ static inline uintptr_t vg_instrumentation(PyThreadState *ts)
 
 void vg_refresh_instrumentation(PyThreadState *ts, vg_stack *s);
 #endif
+
+/* profile_lsprof.c */
+void vg_forget_calls(vg_stack *s);
 
 /* frames.c */
 void vg_unmark_generators(vg_stack *s);
