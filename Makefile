@@ -29,8 +29,8 @@ help: ## list the targets
 	@echo 'make test PYTHON=python3.13        with another Python, in an environment of its own'
 	@echo 'make test ARGS="-k cancel -x"      arguments for pytest (or for the demo, or the benchmark)'
 	@echo 'make matrix PYTHONS="3.13 3.14d"   some versions only; d is a debug build of CPython,'
-	@echo '                                   g runs functions on greenlets, p is our build for a'
-	@echo '                                   CPython whose thread state is not known'
+	@echo '                                   g runs functions on greenlets, j turns the JIT on, p is'
+	@echo '                                   our build for a CPython whose thread state is not known'
 
 demo: build ## the first program: threads, asyncio, unchanged on each loop; then 10,000 at once
 	$(BIN)/python examples/demo.py $(ARGS)
