@@ -134,13 +134,19 @@ for _ in range(2):
     assert text.count("greenlets only") == 2 and "ran" not in text.split(), text
 
 
-def test_another_implementation(python: Any) -> None:
+@pytest.mark.parametrize("name", ["pypy", "graalpy"])
+def test_another_implementation(python: Any, name: str) -> None:
     text = refused(
         python,
         "import types; sys.implementation = "
-        "types.SimpleNamespace(**{**vars(sys.implementation), 'name': 'pypy'})",
+        f"types.SimpleNamespace(**{{**vars(sys.implementation), 'name': '{name}'}})",
     )
-    assert "pypy" in text and "CPython" in text
+    assert name in text and "CPython" in text
+
+
+def test_windows(python: Any) -> None:
+    text = refused(python, "sys.platform = 'win32'")
+    assert "Windows" in text and "WSL 2" in text
 
 
 def test_a_free_threaded_build(python: Any) -> None:
