@@ -52,8 +52,8 @@ def check() -> None:
         if error.name != "verdigris._engine":
             raise
         raise ImportError(
-            f"verdigris has no engine for this CPython {version} on {sys.platform}: the package was "
-            "copied from another installation, or put on the path without being built. "
+            f"verdigris has no engine for this CPython {version} on {sys.platform}: the package "
+            "was copied from another installation, or put on the path without being built. "
             "Install it: pip install verdigris; in a checkout, make build."
         ) from error
 
