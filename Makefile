@@ -85,7 +85,8 @@ refusals: build $(STAMPS)/test ## interpreters and systems that are refused: rea
 aarch64: ## the engine's tests on emulated aarch64 (as root, on x86-64 Linux)
 	scripts/aarch64 test $(PYTHONS)
 
-# Locals stay on the stacks that are tested. Guard pages are closed by SIGSEGV, and the tests of memory count pages: neither is the sanitizer's.
+# Locals stay on the stacks that are tested, and SIGSEGV is what guard pages give. The tests of memory
+# count pages, which the sanitizer has more of.
 # What a function leaks whose stack was given up is meant to be leaked.
 sanitize: ## the fiber crate's tests with AddressSanitizer, which stable Rust lends out under this variable
 	ASAN_OPTIONS=detect_stack_use_after_return=0:detect_leaks=0:handle_segv=0:handle_sigbus=0:use_sigaltstack=0 \
