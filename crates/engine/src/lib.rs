@@ -22,6 +22,7 @@ mod await_;
 mod await_iterator;
 mod coroutine;
 mod eager;
+mod errno;
 mod errors;
 mod green;
 mod greenlet;
