@@ -21,7 +21,8 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo soak sanitize test check format bench bench-net bench-worlds matrix neighbours compatibility conformance build clean
+.PHONY: help demo test check format bench bench-net bench-worlds matrix neighbours compatibility conformance \
+	soak sanitize wheels refusals aarch64 build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,8 +30,8 @@ help: ## list the targets
 	@echo 'make test PYTHON=python3.13        with another Python, in an environment of its own'
 	@echo 'make test ARGS="-k cancel -x"      arguments for pytest (or for the demo, or the benchmark)'
 	@echo 'make matrix PYTHONS="3.13 3.14d"   some versions only; d is a debug build of CPython,'
-	@echo '                                   g runs functions on greenlets, p is our build for a'
-	@echo '                                   CPython whose thread state is not known'
+	@echo '                                   g runs functions on greenlets, j turns the JIT on, p is'
+	@echo '                                   our build for a CPython whose thread state is not known'
 
 demo: build ## the first program: threads, asyncio, unchanged on each loop; then 10,000 at once
 	$(BIN)/python examples/demo.py $(ARGS)
@@ -78,6 +79,17 @@ compatibility: build $(STAMPS)/test ## the sync libraries of docs/compatibility.
 
 conformance: build $(STAMPS)/bench ## CPython's own tests over the green modules, at the end a table (ARGS="--ci": a part)
 	$(BIN)/python conformance/run.py $(ARGS)
+
+wheels: ## a wheel for each CPython of this machine and the sdist, into dist/; each is tried alone
+	scripts/wheels $(PYTHONS)
+
+refusals: build $(STAMPS)/test ## interpreters and systems that are refused: real ones, and builds for them
+	scripts/free-threaded
+	VERDIGRIS_REFUSED_BUILDS=1 $(BIN)/python -m pytest tests/test_platforms.py tests/test_refused_builds.py \
+		tests/test_unsupported.py $(ARGS)
+
+aarch64: ## the engine's tests on emulated aarch64 (as root, on x86-64 Linux)
+	scripts/aarch64 test $(PYTHONS)
 
 build: $(STAMPS)/engine ## the extension, into the environment, as an editable install
 

@@ -41,6 +41,12 @@ needs_thread_state = pytest.mark.skipif(
     reason="needs a build that knows the interpreter's thread state",
 )
 
+# scripts/aarch64 sets the variable.
+needs_address_space_limit = pytest.mark.skipif(
+    not sys.platform.startswith("linux") or "VERDIGRIS_EMULATED" in os.environ,
+    reason="reads /proc and needs RLIMIT_AS, which emulators do not keep",
+)
+
 # Frames of greenlets can't be linked to those of their driver there.
 SHOWS_CALLERS = ON_NATIVE_STACKS or (_engine.knows_thread_state and sys.version_info < (3, 12))
 needs_callers = pytest.mark.skipif(

@@ -14,7 +14,7 @@ from collections.abc import Callable, Coroutine, Iterator
 from typing import Any
 
 import pytest
-from conftest import needs_native_stacks, needs_thread_state
+from conftest import needs_address_space_limit, needs_native_stacks, needs_thread_state
 from hand_driver import finish, suspend, value
 
 from verdigris import (
@@ -1144,7 +1144,7 @@ def test_a_daemon_thread_with_portals_at_exit(python: Any) -> None:
 
 
 @needs_native_stacks
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc and needs RLIMIT_AS")
+@needs_address_space_limit
 @pytest.mark.parametrize("case", ["out_of_stacks", "out_of_stacks_in_a_loop"])
 def test_running_out_of_stacks_is_a_memory_error(python: Any, case: str) -> None:
     assert python("portals.py", case).stdout == "nothing lost\n"

@@ -7,14 +7,12 @@ import sys
 from typing import Any
 
 import pytest
-from conftest import ON_NATIVE_STACKS, needs_native_stacks
+from conftest import ON_NATIVE_STACKS, needs_address_space_limit, needs_native_stacks
 from hand_driver import finish, suspend
 
 from verdigris import _engine, async_def, await_
 
-linux_only = pytest.mark.skipif(
-    not sys.platform.startswith("linux"), reason="reads /proc and needs RLIMIT_AS"
-)
+linux_only = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 
 
 def test_stats_tell_what_there_is() -> None:
@@ -60,7 +58,7 @@ def test_stacks_are_found_apart() -> None:
 
 
 @needs_native_stacks
-@linux_only
+@needs_address_space_limit
 @pytest.mark.parametrize("case", ["nothing_is_lost", "in_a_loop", "inside_a_function"])
 def test_running_out_of_stacks_is_a_memory_error(python: Any, case: str) -> None:
     assert python("exhaustion.py", case).stdout == "nothing lost\n"

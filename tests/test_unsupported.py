@@ -48,12 +48,13 @@ verdigris._interpreter.check()
 # The extension comes first, and is disguised as a build for an interpreter it does not know.
 ON_AN_UNKNOWN_THREAD_STATE = """
 import os, sys
-from importlib.machinery import ExtensionFileLoader
+from importlib.machinery import EXTENSION_SUFFIXES, ExtensionFileLoader
 from importlib.util import find_spec, module_from_spec, spec_from_file_location
 
 package = find_spec("verdigris").submodule_search_locations[0]
-(file,) = (name for name in os.listdir(package) if name.startswith("_engine.") and ".so" in name)
-loader = ExtensionFileLoader("verdigris._engine", os.path.join(package, file))
+# A checkout may hold those of several interpreters.
+files = (os.path.join(package, "_engine" + suffix) for suffix in EXTENSION_SUFFIXES)
+loader = ExtensionFileLoader("verdigris._engine", next(filter(os.path.exists, files)))
 spec = spec_from_file_location("verdigris._engine", loader=loader)
 engine = sys.modules["verdigris._engine"] = module_from_spec(spec)
 loader.exec_module(engine)
@@ -133,13 +134,19 @@ for _ in range(2):
     assert text.count("greenlets only") == 2 and "ran" not in text.split(), text
 
 
-def test_another_implementation(python: Any) -> None:
+@pytest.mark.parametrize("name", ["pypy", "graalpy"])
+def test_another_implementation(python: Any, name: str) -> None:
     text = refused(
         python,
         "import types; sys.implementation = "
-        "types.SimpleNamespace(**{**vars(sys.implementation), 'name': 'pypy'})",
+        f"types.SimpleNamespace(**{{**vars(sys.implementation), 'name': '{name}'}})",
     )
-    assert "pypy" in text and "CPython" in text
+    assert name in text and "CPython" in text
+
+
+def test_windows(python: Any) -> None:
+    text = refused(python, "sys.platform = 'win32'")
+    assert "Windows" in text and "WSL 2" in text
 
 
 def test_a_free_threaded_build(python: Any) -> None:

@@ -6,8 +6,13 @@
 //! Where the thread state of that interpreter is not known, the shim is another
 //! one, and functions run on greenlets. `VERDIGRIS_THREAD_STATE=unknown` has any
 //! interpreter built for like that, which is how it is tested.
+//!
+//! Where no engine works there is no build: `pip install` then ends with a text that
+//! names the cause, and no wheel comes about that could not be imported.
 
 use std::process::Command;
+
+use pyo3_build_config::{BuildFlag, InterpreterConfig, PythonImplementation};
 
 /// The minor versions of `CPython` 3 that `switch.h` was written for.
 const KNOWN: core::ops::RangeInclusive<u8> = 11..=15;
@@ -38,6 +43,39 @@ fn is_known(major: u8, minor: u8) -> bool {
     major == 3 && KNOWN.contains(&minor)
 }
 
+/// Why there can be no engine for this system and interpreter, and what to use
+/// instead. `verdigris._interpreter` says the same when imported.
+fn refusal(config: &InterpreterConfig) -> Option<String> {
+    let oldest = KNOWN.start();
+    let version = config.version();
+    if std::env::var_os("CARGO_CFG_UNIX").is_none() {
+        let system = std::env::var("CARGO_CFG_TARGET_OS").unwrap_or_default();
+        return Some(format!(
+            "verdigris works on Linux and macOS: its stacks and its reactor are written for Unix, \
+             and this is {system}. On Windows use WSL 2 or a container."
+        ));
+    }
+    if config.implementation() != PythonImplementation::CPython {
+        return Some(format!(
+            "verdigris switches stacks inside CPython, and this interpreter is {}. Use CPython \
+             3.{oldest} or newer.",
+            config.implementation()
+        ));
+    }
+    if version.major != 3 || version.minor < *oldest {
+        return Some(format!(
+            "verdigris needs CPython 3.{oldest} or newer, and this is {version}. Use a newer CPython."
+        ));
+    }
+    if config.build_flags().0.contains(&BuildFlag::Py_GIL_DISABLED) {
+        return Some(format!(
+            "verdigris needs the GIL, and this CPython {version} is a free-threaded build. Use the \
+             default build (python{version}, not python{version}t)."
+        ));
+    }
+    None
+}
+
 fn main() {
     for file in SHIM.iter().chain(&PORTABLE_SHIM) {
         println!("cargo::rerun-if-changed={file}");
@@ -48,6 +86,10 @@ fn main() {
 
     pyo3_build_config::use_pyo3_cfgs();
     let config = pyo3_build_config::get();
+    if let Some(refusal) = refusal(config) {
+        println!("cargo::error={refusal}");
+        return;
+    }
     let python = config.executable().unwrap_or_else(|| {
         panic!("no Python interpreter found; set PYO3_PYTHON to the one to build for")
     });

@@ -18,8 +18,9 @@ def check() -> None:
     """Refuses an interpreter that no engine works in.
 
     Raises:
-        ImportError: The interpreter is not CPython, it is too old, a free-threaded build, or a
-            sub-interpreter. The text names which, and what to use instead.
+        ImportError: The interpreter is not CPython, it is too old, a free-threaded build or a
+            sub-interpreter; the system is Windows; or there is no engine built for it. The text
+            names which, and what to do.
     """
     supported = "{}.{}".format(*OLDEST)
     if sys.implementation.name != "cpython":
@@ -40,6 +41,20 @@ def check() -> None:
             f"verdigris needs the GIL, and this CPython {version} is a free-threaded build. "
             f"Use the default build (python{version}, not python{version}t)."
         )
-    from verdigris import _engine
+    if sys.platform == "win32":
+        raise ImportError(
+            "verdigris works on Linux and macOS: its stacks and its reactor are written for Unix, "
+            "and this is Windows. Use WSL 2 or a container."
+        )
+    try:
+        import verdigris._engine as _engine
+    except ModuleNotFoundError as error:
+        if error.name != "verdigris._engine":
+            raise
+        raise ImportError(
+            f"verdigris has no engine for this CPython {version} on {sys.platform}: the package "
+            "was copied from another installation, or put on the path without being built. "
+            "Install it: pip install verdigris; in a checkout, make build."
+        ) from error
 
     _engine._check_interpreter()

@@ -24,6 +24,7 @@ mod await_iterator;
 mod block;
 mod coroutine;
 mod eager;
+mod errno;
 mod errors;
 mod green;
 mod greenlet;

@@ -57,7 +57,10 @@
 //!
 //! Linux on x86-64 and aarch64 is what it is made for. Other Unix systems take the `mprotect` path
 //! for guards. On other processors the switch works, but the floating-point control words are the
-//! thread's, not the fiber's.
+//! thread's, not the fiber's. It does not compile for Windows.
+
+#[cfg(not(unix))]
+compile_error!("verdigris-fiber makes its stacks with mmap and mprotect, and works on Unix only");
 
 mod config;
 mod error;

@@ -289,7 +289,7 @@ pub unsafe extern "C" fn retry(
             }
             if (*socket).fd < 0 {
                 // Objects of `_ssl` know the number only, which may be another file's now.
-                *libc::__errno_location() = libc::EBADF;
+                crate::errno::set(libc::EBADF);
                 return ffi::PyErr_SetFromErrno(ffi::PyExc_OSError);
             }
         }

@@ -13,6 +13,7 @@ use pyo3::ffi::{self, PyObject};
 
 use super::nonblocking::{self, SocketObject, raise_timed_out, wait_for};
 use crate::arguments;
+use crate::errno;
 use crate::errors::raise;
 use crate::reactor::here::{self, Here};
 use crate::reactor::wait::give_way;
@@ -143,11 +144,6 @@ unsafe fn begin(object: *mut PyObject, flags: c_int) -> Option<(Call, Here)> {
     }
 }
 
-fn errno() -> c_int {
-    // SAFETY: has no preconditions.
-    unsafe { *libc::__errno_location() }
-}
-
 /// Runs a system call, without the GIL if it may take long.
 unsafe fn system_call(length: usize, call: impl FnOnce() -> isize) -> isize {
     if length <= LONG {
@@ -157,9 +153,9 @@ unsafe fn system_call(length: usize, call: impl FnOnce() -> isize) -> isize {
     unsafe {
         let saved = ffi::PyEval_SaveThread();
         let done = call();
-        let error = errno();
+        let error = errno::get();
         ffi::PyEval_RestoreThread(saved);
-        *libc::__errno_location() = error;
+        errno::set(error);
         done
     }
 }
@@ -179,7 +175,7 @@ unsafe fn tried(done: isize) -> Tried {
         if done >= 0 {
             return Tried::Done(done as usize);
         }
-        match errno() {
+        match errno::get() {
             libc::EAGAIN => Tried::WouldBlock,
             libc::EINTR if ffi::PyErr_CheckSignals() == 0 => Tried::WouldBlock,
             libc::EINTR => Tried::Failed,

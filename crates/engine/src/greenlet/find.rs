@@ -6,6 +6,7 @@
 //! greenlet and its current one. Any other number of such words than one is a
 //! failure.
 
+#[cfg(target_os = "linux")]
 use core::ffi::{c_int, c_void};
 
 use pyo3::ffi::{self, PyObject};

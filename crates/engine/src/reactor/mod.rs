@@ -579,7 +579,7 @@ pub fn to_nanoseconds(seconds: f64) -> Time {
 unsafe fn raise_os_error(error: &io::Error) {
     // SAFETY: the GIL is held.
     unsafe {
-        *libc::__errno_location() = error.raw_os_error().unwrap_or(libc::EIO);
+        crate::errno::set(error.raw_os_error().unwrap_or(libc::EIO));
         ffi::PyErr_SetFromErrno(ffi::PyExc_OSError);
     }
 }

@@ -483,8 +483,9 @@ unsafe fn wait_until_coming(this: *mut Activation, result: *mut PyObject) -> boo
 // A thread that is ended inside of the function (`pthread_exit`, which CPython calls on
 // daemon threads when it ends itself) is unwound. What lies outside of a greenlet's
 // first frame is whatever was there last, so the unwinder is told that the stack
-// ends here.
-#[cfg(target_arch = "x86_64")]
+// ends here: a return address that is undefined. Elsewhere than on Linux a thread
+// ends without unwinding.
+#[cfg(all(target_os = "linux", target_arch = "x86_64"))]
 core::arch::global_asm!(
     ".pushsection .text.verdigris_enter_greenlet,\"ax\",@progbits",
     ".type verdigris_enter_greenlet, @function",
@@ -503,13 +504,39 @@ core::arch::global_asm!(
     run = sym run,
 );
 
-#[cfg(target_arch = "x86_64")]
+#[cfg(all(target_os = "linux", target_arch = "aarch64"))]
+core::arch::global_asm!(
+    ".pushsection .text.verdigris_enter_greenlet,\"ax\",@progbits",
+    ".type verdigris_enter_greenlet, @function",
+    "verdigris_enter_greenlet:",
+    ".cfi_startproc",
+    ".cfi_undefined x30",
+    "stp x29, x30, [sp, #-16]!",
+    ".cfi_adjust_cfa_offset 16",
+    "mov x29, sp",
+    "bl {run}",
+    "ldp x29, x30, [sp], #16",
+    ".cfi_adjust_cfa_offset -16",
+    "ret",
+    ".cfi_endproc",
+    ".size verdigris_enter_greenlet, . - verdigris_enter_greenlet",
+    ".popsection",
+    run = sym run,
+);
+
+#[cfg(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+))]
 unsafe extern "C" {
     #[link_name = "verdigris_enter_greenlet"]
     fn enter(capsule: *mut PyObject, args: *mut PyObject) -> *mut PyObject;
 }
 
-#[cfg(not(target_arch = "x86_64"))]
+#[cfg(not(all(
+    target_os = "linux",
+    any(target_arch = "x86_64", target_arch = "aarch64")
+)))]
 use run as enter;
 
 unsafe extern "C" fn run(capsule: *mut PyObject, _args: *mut PyObject) -> *mut PyObject {
