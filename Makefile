@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net bench-worlds matrix neighbours compatibility conformance build clean
+.PHONY: help demo test check format docs bench bench-net bench-worlds matrix neighbours compatibility conformance build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -52,6 +52,9 @@ format: $(STAMPS)/check ## format everything that `make check` looks at
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+docs: build $(STAMPS)/docs ## the documentation as a site, in build/docs; a warning is an error
+	$(BIN)/sphinx-build --nitpicky --fail-on-warning --quiet --jobs 2 docs build/docs
+
 bench: build $(STAMPS)/bench ## measure against native async/await and every peer, in one run
 	$(BIN)/python benchmarks/run.py $(ARGS)
 
@@ -76,7 +79,7 @@ conformance: build $(STAMPS)/bench ## CPython's own tests over the green modules
 build: $(STAMPS)/engine ## the extension, into the environment, as an editable install
 
 clean: ## delete what was built here; matrix and neighbours keep theirs in a cache (scripts/... --clean)
-	rm -rf .venv .venv-* target dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* target build dist .mypy_cache .pytest_cache .ruff_cache
 	find python tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/verdigris/*.so
 
