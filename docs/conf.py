@@ -108,7 +108,7 @@ def page_of_file(link: re.Match[str]) -> str:
 
 
 class Name(SphinxRole):
-    """What single backticks mean in docstrings: a link for a public name, code for anything else."""
+    """Single backticks in docstrings: a link for a public name, code for anything else."""
 
     def run(self) -> tuple[list[nodes.Node], list[nodes.system_message]]:
         code = nodes.literal(self.rawtext, self.text, classes=["py"])
@@ -128,7 +128,20 @@ class Name(SphinxRole):
         return [link], []
 
 
+PARAM_SPEC = re.compile(r"\*args: ~typing\.~(\w+), \*\*kwargs: ~typing\.~\w+")
+FULL_NAME = re.compile(r"~(?:\w+\.)*~?(\w+)")
+
+
+def shorten(app: Sphinx, domain: str, objtype: str, content: addnodes.desc_content) -> None:
+    """Makes signatures readable that Sphinx can't parse: those with `*args: P.args`."""
+    for text in list(content.parent.findall(nodes.Text)):
+        if isinstance(text.parent, addnodes.desc_parameterlist | addnodes.desc_parameter):
+            plain = PARAM_SPEC.sub(r"*args: \1.args, **kwargs: \1.kwargs", text)
+            text.parent.replace(text, nodes.Text(FULL_NAME.sub(r"\1", plain)))
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     app.add_role("name", Name())
     app.connect("source-read", lead_to_pages)
+    app.connect("object-description-transform", shorten)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

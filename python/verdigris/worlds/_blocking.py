@@ -53,6 +53,8 @@ def to_blocking(fn: Any = None, /, *, library: Library | None = None) -> Any:
       variables. The loop is blocked meanwhile, which the blocking-call detector tells; what needs
       that very loop to go on would wait for ever.
 
+    In a green function a call is a checkpoint if the function waits.
+
     Args:
         fn: The function.
         library: Whose function it is, where that can't be seen: in a thread without a loop.
@@ -112,7 +114,8 @@ def block(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Calls a function from blocking code, whether it is async or blocking.
 
     A blocking function is called. An async one is waited for as `to_blocking` tells: through the
-    green function or portal that this runs in, or on a loop of the thread.
+    green function or portal that this runs in, which is a checkpoint if the function waits, or on a
+    loop of the thread.
 
     Args:
         fn: The function.
@@ -222,7 +225,7 @@ def queue_background_thread(
 
     The pool grows while all of its threads are blocked, so the call hardly ever has to wait for
     another. An async function runs on the loop of its thread. Context variables are carried over.
-    The interpreter waits for it when it exits.
+    The interpreter waits for it when it exits. Not a checkpoint.
 
     Args:
         fn: The function, async or blocking.
