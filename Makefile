@@ -57,12 +57,14 @@ docs: build $(STAMPS)/docs ## the documentation as a site, in build/docs; a warn
 
 bench: build $(STAMPS)/bench ## measure against native async/await and every peer, in one run
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/page.py
 
 bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, with every peer, against real servers
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
 
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)
+	$(BIN)/python benchmarks/page.py
 
 matrix: ## the tests on every supported CPython and on debug builds, at the end a table
 	scripts/matrix $(PYTHONS) $(if $(ARGS),-- $(ARGS))
