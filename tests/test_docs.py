@@ -28,7 +28,7 @@ from servers import nginx, postgresql, redis  # noqa: F401
 import verdigris
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)#\s]+)?(#[^)\s]+)?\)")
 
@@ -278,6 +278,17 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         )
         left = re.findall(r"(:\w+:`|```|\]\([a-z./]+\)|\*\*\w+\*\*)", prose)
         assert not left, f"{page.name} shows {left}"
+
+
+def test_figures_and_plots_of_the_benchmarks_are_those_of_the_results() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/page.py"), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
