@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net bench-worlds matrix neighbours compatibility conformance \
+.PHONY: help demo test check format docs bench bench-net bench-worlds matrix neighbours compatibility conformance \
 	soak sanitize wheels refusals aarch64 build clean
 
 help: ## list the targets
@@ -53,14 +53,19 @@ format: $(STAMPS)/check ## format everything that `make check` looks at
 	$(BIN)/ruff format
 	$(BIN)/ruff check --fix
 
+docs: build $(STAMPS)/docs ## the documentation as a site, in build/docs; a warning is an error
+	$(BIN)/sphinx-build --nitpicky --fail-on-warning --quiet --jobs 2 docs build/docs
+
 bench: build $(STAMPS)/bench ## measure against native async/await and every peer, in one run
 	$(BIN)/python benchmarks/run.py $(ARGS)
+	$(BIN)/python benchmarks/page.py
 
 bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, with every peer, against real servers
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
 
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)
+	$(BIN)/python benchmarks/page.py
 
 soak: build $(STAMPS)/test ## random programs against a model, for minutes (ARGS="--minutes 60"); PYTHONS: on cells of the matrix
 	$(BIN)/python soak/run.py $(if $(PYTHONS),--cells "$(PYTHONS)") $(ARGS)
@@ -94,7 +99,7 @@ aarch64: ## the engine's tests on emulated aarch64 (as root, on x86-64 Linux)
 build: $(STAMPS)/engine ## the extension, into the environment, as an editable install
 
 clean: ## delete what was built here; matrix and neighbours keep theirs in a cache (scripts/... --clean)
-	rm -rf .venv .venv-* target dist .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-* target build dist .mypy_cache .pytest_cache .ruff_cache
 	find python tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} +
 	rm -f python/verdigris/*.so
 

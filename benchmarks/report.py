@@ -56,12 +56,12 @@ def head(document: Document) -> str:
 
 
 def section(found: Section) -> str:
-    columns = _columns(found)
+    shown = columns(found)
     lines = [found.title]
-    heads = "".join(f"{column_head:>{CELL_WIDTH}}" for _, column_head, _ in columns)
+    heads = "".join(f"{column_head:>{CELL_WIDTH}}" for _, column_head, _ in shown)
     lines.append("  " + " " * NAME_WIDTH + heads)
     for line in found.lines:
-        cells = [show(line.values[key]) if key in line.values else "" for key, _, show in columns]
+        cells = [show(line.values[key]) if key in line.values else "" for key, _, show in shown]
         lines.append(
             f"  {line.name:{NAME_WIDTH}}" + "".join(f"{cell:>{CELL_WIDTH}}" for cell in cells)
         )
@@ -115,13 +115,14 @@ def _times(sections: list[Section], contenders: list[str]) -> str:
     )
 
 
-def _columns(found: Section) -> list[tuple[str, str, Format]]:
+def columns(found: Section) -> list[tuple[str, str, Format]]:
+    """The columns of a comparison: the key of each, its head, and how its values are shown."""
     present = {key for line in found.lines for key in line.values}
-    columns = [(key, *FORMATS[key]) for key in FORMATS if key in present]
+    shown = [(key, *FORMATS[key]) for key in FORMATS if key in present]
     if "before_bytes" in present:
-        columns = [column for column in columns if column[0] != "ratio"]
-        columns.append(("ratio", *BURST_RATIO))
-    return columns
+        shown = [column for column in shown if column[0] != "ratio"]
+        shown.append(("ratio", *BURST_RATIO))
+    return shown
 
 
 def _met(met: bool) -> str:

@@ -85,6 +85,22 @@ class Document:
         return sys.version_info[:2] == REFERENCE
 
 
+def read(path: Path) -> Document:
+    """The results in a file that `Document.write` wrote."""
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    sections = [
+        Section(
+            **{
+                **section,
+                "lines": [Line(**line) for line in section["lines"]],
+                "verdicts": [Verdict(**verdict) for verdict in section["verdicts"]],
+            }
+        )
+        for section in kept.pop("sections")
+    ]
+    return Document(settings=Settings(**kept.pop("settings")), sections=sections, **kept)
+
+
 def _processor() -> str:
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import doctest
 import importlib
+import inspect
 import io
 import os
 import pkgutil
@@ -27,7 +28,7 @@ from servers import nginx, postgresql, redis  # noqa: F401
 import verdigris
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted(ROOT.glob("docs/**/*.md"))]
 
 LINK = re.compile(r"(?<!!)\[[^\]]+\]\(([^)#\s]+)?(#[^)\s]+)?\)")
 
@@ -62,6 +63,14 @@ PATCHING: dict[str, tuple[dict[str, str], list[str]]] = {
     "README.md": ({}, []),
     "docs/tutorial.md": ({}, ["trio"]),
     "docs/howto-requests.md": ({"nginx": "SERVICE_URL"}, ["requests"]),
+    "docs/howto-fastapi.md": (
+        {"postgresql": "DATABASE_URL"},
+        ["fastapi", "uvicorn", "httpx", "sqlalchemy", "psycopg2"],
+    ),
+    "docs/howto-django.md": (
+        {"postgresql": "DATABASE_URL"},
+        ["django", "uvicorn", "httpx", "psycopg"],
+    ),
     "docs/howto-redis.md": ({"redis": "REDIS_URL"}, ["redis"]),
     "docs/howto-psycopg2.md": (
         {"postgresql": "DATABASE_URL"},
@@ -96,6 +105,27 @@ def test_examples_that_patch_run_as_shown(name: str, request: pytest.FixtureRequ
         environment[variable] = address if isinstance(address, str) else address["http"]
     done = subprocess.run(
         [sys.executable, "-W", "error", pages.__file__, str(ROOT / name)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env=environment,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_cells_of_the_page_about_notebooks_run_as_shown(tmp_path: Path) -> None:
+    pytest.importorskip("IPython", reason="ipython is not installed")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        # Neither the configuration nor the history of the one who runs the tests.
+        "HOME": str(tmp_path),
+        "IPYTHONDIR": str(tmp_path / "ipython"),
+    }
+    page = ROOT / "docs/howto-notebooks.md"
+    assert len(pages.blocks_of(page, "py")) > 5
+    done = subprocess.run(
+        [sys.executable, pages.__file__, "--cells", str(page)],
         capture_output=True,
         text=True,
         timeout=120,
@@ -169,11 +199,96 @@ def test_python_functions_with_an_example_are_found() -> None:
     }
 
 
-@pytest.mark.parametrize("name", verdigris.__all__)
+PUBLIC = [name for name in verdigris.__all__ if name != "__version__"]
+API = {
+    name
+    for page in sorted(ROOT.glob("docs/api/*.md"))
+    for name in re.findall(r"^\.\. auto\w+:: (\w+)$", page.read_text(encoding="utf-8"), re.M)
+}
+
+
+@pytest.mark.parametrize("name", PUBLIC)
 def test_every_public_name_is_documented_and_in_the_reference(name: str) -> None:
-    if name != "__version__":
-        assert (getattr(verdigris, name).__doc__ or "").strip(), f"{name} has no docstring"
-        assert f"`{name}`" in (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    assert (getattr(verdigris, name).__doc__ or "").strip(), f"{name} has no docstring"
+    assert f"`{name}`" in (ROOT / "docs/reference.md").read_text(encoding="utf-8")
+    assert name in API, f"{name} is on no page of docs/api"
+
+
+@pytest.mark.parametrize("library", ["a_sync", "awaitlet", "greenback", "greenletio"])
+def test_every_name_of_a_drop_in_is_in_the_api(library: str) -> None:
+    drop_in = importlib.import_module(f"verdigris.compat.{library}")
+    page = (ROOT / "docs/api/compat.md").read_text(encoding="utf-8")
+    section = page.partition(f"## verdigris.compat.{library}\n")[2].partition("\n## ")[0]
+    for name in drop_in.__all__:
+        same = getattr(drop_in, name) is getattr(verdigris, name, None)
+        assert (f"`{name}`" if same else f":: {name}\n") in section
+
+
+FUNCTIONS = [name for name in PUBLIC if not isinstance(getattr(verdigris, name), type)]
+# Statements and context managers without a value.
+GIVES_NOTHING = {
+    "atomic",
+    "bestow_portal",
+    "detect_blocking",
+    "ensure_portal",
+    "patch_all",
+    "patch_blocking",
+    "portals_for_children",
+    "portals_for_tree",
+}
+# They only ask or wrap; what they wrap has errors of its own.
+RAISES_NOTHING = {"autoawait", "can_await", "decorate_as_sync", "idle_event_loop", "is_patched"}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_docstrings_have_the_sections_of_the_style(name: str) -> None:
+    function = getattr(verdigris, name)
+    text = inspect.getdoc(function) or ""
+    missing = [
+        section
+        for section, needed in {
+            "Args:": bool(inspect.signature(function).parameters),
+            "Returns:": name not in GIVES_NOTHING,
+            "Raises:": name not in RAISES_NOTHING,
+            "Example:": True,
+        }.items()
+        if needed and f"\n{section}\n" not in text
+    ]
+    if not re.search(r"\bcheckpoint|schedule points", text, re.I):
+        missing.append("whether it is a checkpoint")
+    assert not missing
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
+    for package in ("sphinx", "furo", "myst_parser"):
+        pytest.importorskip(package, reason=f"{package} is not installed (requirements/docs.txt)")
+    command = [sys.executable, "-m", "sphinx", "--nitpicky", "--fail-on-warning", "--quiet"]
+    done = subprocess.run(
+        [*command, str(ROOT / "docs"), str(tmp_path)],
+        capture_output=True,
+        text=True,
+        timeout=240,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    # What is left of Markdown or reStructuredText is shown as it stands, without a warning.
+    for page in tmp_path.rglob("*.html"):
+        prose = re.sub(
+            r"<(pre|code|script|style|svg)\b.*?</\1>", "", page.read_text("utf-8"), flags=re.S
+        )
+        left = re.findall(r"(:\w+:`|```|\]\([a-z./]+\)|\*\*\w+\*\*)", prose)
+        assert not left, f"{page.name} shows {left}"
+
+
+def test_figures_and_plots_of_the_benchmarks_are_those_of_the_results() -> None:
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "benchmarks/page.py"), "--check"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

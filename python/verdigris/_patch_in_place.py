@@ -71,7 +71,7 @@ def patch_all(modules: Iterable[str] | None = None) -> None:
 
 
 def is_patched(module: str, name: str | None = None) -> bool:
-    """Tells whether a module of the stdlib was made green in place.
+    """Tells whether a module of the stdlib was made green in place. Not a checkpoint.
 
     Args:
         module: The name of the module.
@@ -92,7 +92,7 @@ def is_patched(module: str, name: str | None = None) -> bool:
 
 
 def get_original(module: str, name: str | Sequence[str] | None = None) -> Any:
-    """Gives what the stdlib had before `patch_all`. It works before it, too.
+    """Gives what the stdlib had before `patch_all`. It works before it, too. Not a checkpoint.
 
     Args:
         module: The name of the module.

@@ -28,7 +28,7 @@ def autoawait(fn: Callable[P, Awaitable[T]]) -> Callable[P, T]:
 
     Returns:
         A function with the same signature, to be called where `await_` works. A call is a
-        checkpoint exactly when awaiting would be one.
+        checkpoint exactly when awaiting would be one, and raises what `await_` raises.
 
     Example:
         >>> import asyncio

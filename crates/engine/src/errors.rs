@@ -26,13 +26,13 @@ pub unsafe fn make_types() -> Option<[(&'static str, *mut PyObject); 2]> {
     unsafe {
         NO_AWAIT_CONTEXT = ffi::PyErr_NewExceptionWithDoc(
             c"verdigris.NoAwaitContext".as_ptr(),
-            c"await_() had nothing to wait in: no event loop runs in this thread, or the\nfunction was entered without async_def(). The message says which.".as_ptr(),
+            c"`await_` had nothing to wait in: no event loop runs in this thread, or the\nfunction was entered without `async_def`. The message says which.".as_ptr(),
             ffi::PyExc_RuntimeError,
             ptr::null_mut(),
         );
         NO_AWAIT_OCCURRED = ffi::PyErr_NewExceptionWithDoc(
             c"verdigris.NoAwaitOccurred".as_ptr(),
-            c"A function run with assert_await_occurs=True returned without calling await_()."
+            c"A function run with `assert_await_occurs=True` returned without calling `await_`."
                 .as_ptr(),
             ffi::PyExc_RuntimeError,
             ptr::null_mut(),

@@ -179,23 +179,24 @@ const ASYNC_DEF_DOC: &core::ffi::CStr =
 
 Run a synchronous function so that it may wait.
 
-Returns a coroutine. Awaited, it calls fn(*args, **kwargs) on a native stack of
-its own; anywhere below that call, await_() waits without blocking the event
+Returns a coroutine. Awaited, it calls `fn(*args, **kwargs)` on a native stack of
+its own; anywhere below that call, `await_` waits without blocking the event
 loop. The function shares the caller's context variables. Awaiting it is a
 checkpoint only if the function waits.
 
 Args:
     fn: The function. Any callable.
     *args: Its positional arguments.
-    assert_await_occurs: Raise NoAwaitOccurred if fn returns without having
-        called await_().
+    assert_await_occurs: Raise `NoAwaitOccurred` if `fn` returns without having
+        called `await_`.
     **kwargs: Its keyword arguments.
 
 Returns:
-    A GreenCoroutine; awaiting it gives what fn returns, or raises what fn raises.
+    A `GreenCoroutine`; awaiting it gives what `fn` returns, or raises what `fn`
+    raises.
 
 Raises:
-    TypeError: fn is not callable.
+    TypeError: `fn` is not callable.
     MemoryError: When awaited: no native stack is to be had.
 
 Example:
@@ -211,17 +212,17 @@ const AWAIT_DOC: &core::ffi::CStr = c"await_(awaitable, /)
 
 Wait for an awaitable from synchronous code.
 
-Must be called somewhere below a function that async_def() runs, or in a task
-that has a portal. Takes what the await statement takes. The awaitable is driven right here; the event loop
-gets control only if it really suspends, so this is a checkpoint exactly when
-the awaitable is one.
+Must be called somewhere below a function that `async_def` runs, or in a task
+that has a portal. Takes what the `await` statement takes. The awaitable is
+driven right here; the event loop gets control only if it really suspends, so
+this is a checkpoint exactly when the awaitable is one.
 
 With an async function in place of an awaitable it is a decorator: the
 function it returns calls and awaits, and can be used from synchronous code.
 
 Args:
     awaitable: A coroutine, future, task, generator-based coroutine, or any
-        object with __await__; or an async function.
+        object with `__await__`; or an async function.
 
 Returns:
     The awaitable's result; or the decorated function.
@@ -268,8 +269,11 @@ Example:
 const CAN_AWAIT_DOC: &core::ffi::CStr = c"can_await()
 --
 
-Return whether await_() can wait here: below async_def(), or in a task with
-a portal.
+Return whether `await_` can wait here: below `async_def`, or in a task with
+a portal. Not a checkpoint.
+
+Returns:
+    True in a function that runs green.
 
 Example:
     >>> import asyncio

@@ -192,7 +192,7 @@ fn driven<C: Steps>() -> &'static Driven {
 pub const fn methods<C: Steps>() -> Table<[ffi::PyMethodDef; 6]> {
     Table([
         method(c"send", ffi::PyMethodDefPointer { PyCFunction: send::<C> }, ffi::METH_O,
-            c"send($self, value, /)\n--\n\nResume with value; return what it yields next or raise StopIteration."),
+            c"send($self, value, /)\n--\n\nResume with `value`; return what it yields next or raise `StopIteration`."),
         method(c"throw", ffi::PyMethodDefPointer { PyCFunctionFast: throw::<C> }, ffi::METH_FASTCALL,
             c"throw($self, type, value=None, traceback=None, /)\n--\n\nRaise an exception where it waits; return what it yields next or raise StopIteration."),
         method(c"close", ffi::PyMethodDefPointer { PyCFunction: close::<C> }, ffi::METH_NOARGS,

@@ -83,7 +83,7 @@ async def a_input(prompt: str) -> str:
         The line; "" where standard input has ended.
 
     Raises:
-        CancelledError: The caller was cancelled. What was typed of the line is thrown away.
+        asyncio.CancelledError: The caller was cancelled. What was typed of the line is thrown away.
     """
     try:
         return (await verdigris.a_input(prompt)).rstrip()

@@ -54,6 +54,8 @@ def to_blocking(fn: Any = None, /, *, library: Library | None = None) -> Any:
       variables. The loop is blocked meanwhile, which the blocking-call detector tells; what needs
       that very loop to go on would wait for ever.
 
+    In a green function a call is a checkpoint if the function waits.
+
     Args:
         fn: The function.
         library: Whose function it is, where that can't be seen: in a thread without a loop.
@@ -216,7 +218,7 @@ def queue_background_thread(
 
     The pool grows while all of its threads are blocked, so the call hardly ever has to wait for
     another. An async function runs on the loop of its thread. Context variables are carried over.
-    The interpreter waits for it when it exits.
+    The interpreter waits for it when it exits. Not a checkpoint.
 
     Args:
         fn: The function, async or blocking.

@@ -291,6 +291,7 @@ def idle_event_loop() -> Iterator[asyncio.AbstractEventLoop]:
     It is the thread's own: the one that `block` uses, made when it is first needed and closed when
     the thread ends. Where a loop runs already, it is a new one, closed at the end of the block; the
     loop that runs is put aside meanwhile, so that the other can run, and is blocked while it does.
+    Not a checkpoint.
 
     Returns:
         A context manager whose value is the loop.

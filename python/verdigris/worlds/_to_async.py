@@ -185,7 +185,8 @@ async def run(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T: ..
 async def run(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
     """Calls a function from async code, whether it is async or blocking.
 
-    An async function is awaited here. A blocking one runs on a thread, as with `to_async`.
+    An async function is awaited here. A blocking one runs on a thread, as with `to_async`, which is
+    a checkpoint.
 
     Args:
         fn: The function.

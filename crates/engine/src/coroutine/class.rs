@@ -22,7 +22,7 @@ pub fn get() -> *mut ffi::PyTypeObject {
 const DOC: &CStr = c"A synchronous function that can wait, as a coroutine.
 
 Made by `async_def`. Await it, or give it to anything that takes a coroutine:
-asyncio.create_task, asyncio.run, TaskGroup, trio.run, a nursery.
+`asyncio.create_task`, `asyncio.run`, a `TaskGroup`, `trio.run`, a nursery.
 
 While it is suspended, `cr_frame` is the frame that waits, and its `f_back`
 walks the function's whole stack; `cr_await` is what it waits for.";

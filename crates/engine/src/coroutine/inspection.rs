@@ -357,7 +357,7 @@ pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 11]> = Table([
         None,
         c"What it waits for, or None.",
     ),
-    attribute(c"cr_code", get_code, None, c"The code of cr_frame."),
+    attribute(c"cr_code", get_code, None, c"The code of `cr_frame`."),
     attribute(
         c"cr_frame",
         get_frame,
@@ -368,7 +368,7 @@ pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 11]> = Table([
         c"cr_has_awaited",
         get_has_awaited,
         None,
-        c"Whether its function has called await_ yet.",
+        c"Whether its function has called `await_` yet.",
     ),
     attribute(
         c"cr_origin",
@@ -381,7 +381,7 @@ pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 11]> = Table([
         c"cr_state",
         get_state,
         None,
-        c"What inspect.getcoroutinestate returns.",
+        c"What `inspect.getcoroutinestate` returns.",
     ),
     attribute(
         c"cr_suspended",

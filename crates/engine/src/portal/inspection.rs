@@ -126,7 +126,7 @@ pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 7]> = Table([
         None,
         c"What its task waits for, or None.",
     ),
-    attribute(c"cr_code", get_code, None, c"The code of cr_frame."),
+    attribute(c"cr_code", get_code, None, c"The code of `cr_frame`."),
     attribute(
         c"cr_frame",
         get_frame,
@@ -138,7 +138,7 @@ pub static ATTRIBUTES: Table<[ffi::PyGetSetDef; 7]> = Table([
         c"cr_state",
         get_state,
         None,
-        c"What inspect.getcoroutinestate returns.",
+        c"What `inspect.getcoroutinestate` returns.",
     ),
     attribute(
         c"cr_suspended",
