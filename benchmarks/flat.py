@@ -1,4 +1,4 @@
-"""Whether memory stays flat: what a process holds after 100,000 calls of a kind, and after 1,000,000.
+"""Whether memory stays flat: what a process holds after 100,000 calls of a kind and 1,000,000.
 
     python benchmarks/flat.py [--calls N] [KIND]...
 

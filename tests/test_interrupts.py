@@ -47,11 +47,12 @@ def interrupted(kind: str, after: float) -> tuple[int, str, str]:
         env={**os.environ, "PYTHONPATH": python_path()},
     )
     with process:
-        assert process.stdout is not None
+        assert process.stdout is not None and process.stderr is not None
         assert process.stdout.readline() == "ready\n"
         time.sleep(after)
         process.send_signal(signal.SIGINT)
-        output, errors = process.communicate(timeout=60)
+        # Not `communicate`: what came along with the first line is in the file's buffer.
+        output, errors = process.stdout.read(), process.stderr.read()
     return process.returncode, output, errors
 
 

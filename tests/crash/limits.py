@@ -1,4 +1,4 @@
-"""What a process is limited in runs out: a clear error each time, and it goes on. One function a case.
+"""What a process is limited in runs out: a clear error, and it goes on. One function a case.
 
 Run by tests/test_limits.py.
 """
@@ -64,9 +64,9 @@ def work_until_memory_ends():
 
     held = []
     refused = 0
-    for n in range(300):
+    for _ in range(300):
         for made in (
-            lambda: async_def(waits, n),
+            lambda: async_def(waits, 0),
             lambda: async_def(deep, 500),
             lambda: async_def(nests, 5),
             lambda: with_portal_run(portal),
@@ -214,7 +214,7 @@ def mappings_end():
 
 
 def mappings_taken_by_others():
-    """The program maps until it may not: the engine finds nothing left, and comes back with room."""
+    """The program maps until it may not: the engine has no stack, until there is room again."""
     # Neighbours of one kind would be merged into one mapping.
     shared = [mmap.mmap(-1, mmap.PAGESIZE, mmap.MAP_SHARED) for _ in range(1000)]
     more = []
