@@ -48,11 +48,12 @@ def interrupted(kind: str, after: float) -> tuple[int, str, str]:
     )
     with process:
         assert process.stdout is not None and process.stderr is not None
-        assert process.stdout.readline() == "ready\n"
+        # Not before: a loop that is only half made can't be closed either.
+        assert process.stdout.read(1) == "<"
         time.sleep(after)
         process.send_signal(signal.SIGINT)
-        # Not `communicate`: what came along with the first line is in the file's buffer.
-        output, errors = process.stdout.read(), process.stderr.read()
+        # Not `communicate`: what came along with the first letter is in the file's buffer.
+        output, errors = "<" + process.stdout.read(), process.stderr.read()
     return process.returncode, output, errors
 
 
@@ -66,6 +67,5 @@ def test_control_c_at_random_times(kind: str) -> None:
         returncode, output, errors = interrupted(kind, rng.uniform(0, 0.05))
         assert returncode == -signal.SIGINT, (returncode, errors)
         assert errors.rstrip().endswith("KeyboardInterrupt"), errors
-        assert "never awaited" not in errors or "<" not in output, errors
         # A signal in the middle of a `finally` block is the program's to handle: one at most.
         assert 0 <= output.count("<") - output.count(">") <= 1, (output, errors)

@@ -1,4 +1,4 @@
-"""Every limit of a process that the engine can run into: a clear error, and it goes on afterwards."""
+"""Limits of a process that the engine can run into: a clear error, and it goes on afterwards."""
 
 from __future__ import annotations
 

@@ -343,7 +343,6 @@ def victim(kind):
             *(async_def(work) for _ in range(5)), *(with_portal_run(portal) for _ in range(5))
         )
 
-    say("ready\n")
     if kind == "asyncio":
         asyncio.run(main())
     elif kind == "trio":
@@ -363,7 +362,11 @@ def victim(kind):
                 for _ in range(5):
                     started.start_soon(async_def, on_trio)
 
-        trio.run(nursery)
+        try:
+            trio.run(nursery)
+        except BaseExceptionGroup as group:
+            assert group.split(KeyboardInterrupt)[1] is None, group
+            raise KeyboardInterrupt from None
     else:
         driven()
 
