@@ -48,7 +48,7 @@ def test_what_waits_is_unwound_when_native_coroutines_are(python: Any) -> None:
         for how in ("suspended", "suspended_natively")
     )
     assert green == native
-    assert len(green) == 11
+    assert len(green) == 10
 
 
 def test_below_every_kind_of_frame(python: Any) -> None:
@@ -74,7 +74,7 @@ def test_an_error_nobody_catches(python: Any) -> None:
     assert done.stderr.endswith('KeyError: "the program\'s"\n')
 
 
-@pytest.mark.parametrize("kind", ["by_hand", "on_loops", "sleeping", "collecting", "mixed"])
+@pytest.mark.parametrize("kind", ["driven", "on_loops", "sleeping", "collecting", "mixed"])
 def test_daemon_threads_many_times(python: Any, kind: str) -> None:
     for _ in range(5):
         assert python("exits.py", "daemon_threads", kind).stdout == "leaving\n"

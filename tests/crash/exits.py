@@ -422,7 +422,7 @@ def daemon_threads(kind):
                 gc.collect()
 
     bodies = {
-        "by_hand": [by_hand_body] * 4,
+        "driven": [by_hand_body] * 4,
         "on_loops": [loop_body] * 4,
         "sleeping": [sleeping_body] * 4,
         "collecting": [collecting_body] * 4,

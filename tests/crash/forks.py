@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 import threading
+import traceback
 
 from hand_driver import finish, suspend
 
@@ -43,6 +44,8 @@ def in_a_child(body):
         try:
             body()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
@@ -53,7 +56,10 @@ def what_a_child_does_with_others():
 
     def goes_on():
         for n, coro in enumerate(others):
-            assert finish(coro, answer=lambda tag, n=n: n) == n
+            try:
+                coro.send(n)
+            except StopIteration as end:
+                assert end.value == n
 
     def closes():
         for coro in others:
@@ -84,8 +90,7 @@ def what_a_child_does_with_others():
 
     acts = [goes_on, closes, drops, throws]
     others = [async_def(waits) for _ in range(50)]
-    for coro in others:
-        coro.send(None)
+    assert [coro.send(None) for coro in others] == ["finally"] * 50
     assert [in_a_child(lambda act=act: then_works(act)) for act in acts] == [0] * 4
     # The same, when the fork is made on one of the stacks.
     assert finish(async_def(green)) == [0] * 4
