@@ -67,15 +67,10 @@ def refuse(call, error, argument=None, equal=None, at_least=None):
     instructions = (Instruction * len(program))(*program)
     libc = ctypes.CDLL(None, use_errno=True)
     libc.prctl.argtypes = [ctypes.c_int] + [ctypes.c_ulong] * 4
+    whole = Program(len(program), instructions)
     for arguments in (
         (PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0),
-        (
-            PR_SET_SECCOMP,
-            SECCOMP_MODE_FILTER,
-            ctypes.addressof(Program(len(program), instructions)),
-            0,
-            0,
-        ),
+        (PR_SET_SECCOMP, SECCOMP_MODE_FILTER, ctypes.addressof(whole), 0, 0),
     ):
         if libc.prctl(*arguments) != 0:
             raise OSError(ctypes.get_errno(), "the kernel takes no seccomp filter")
