@@ -20,7 +20,21 @@ pytestmark = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="needs signals that come at a chosen time"
 )
 
-CASES = ["in_functions", "on_a_loop", "anywhere", "by_hand_anywhere", "handlers_that_wait"]
+CASES = [
+    "in_functions",
+    "on_a_loop",
+    "anywhere",
+    pytest.param(
+        "anywhere_with_spawned_functions",
+        marks=pytest.mark.xfail(
+            hasattr(sys, "gettotalrefcount"),
+            reason="spawn or join leaves an exception set; debug builds see it",
+            strict=False,
+        ),
+    ),
+    "by_hand_anywhere",
+    "handlers_that_wait",
+]
 
 
 @pytest.mark.parametrize("seed", [1, 2])

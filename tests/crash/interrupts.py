@@ -184,7 +184,7 @@ def on_a_loop(seed):
 # --- raised anywhere: in the loop, in `finally` blocks, between the two ------
 
 
-def anywhere(seed):
+def anywhere(seed, spawns=False):
     """Nobody can account for what was interrupted; but no stack is lost and nothing crashes."""
 
     def work():
@@ -204,7 +204,8 @@ def anywhere(seed):
     def one(bell):
         made = [async_def(work) for _ in range(4)]
         made += [with_portal_run(portal) for _ in range(4)]
-        made += [async_def(lambda: spawn(work).join())]
+        if spawns:
+            made += [async_def(lambda: spawn(work).join()) for _ in range(3)]
 
         async def main():
             await asyncio.gather(*made, return_exceptions=True)
@@ -226,6 +227,10 @@ def anywhere(seed):
             loop.close()
 
     rounds(seed, 3, None, one)
+
+
+def anywhere_with_spawned_functions(seed):
+    anywhere(seed, spawns=True)
 
 
 def by_hand_anywhere(seed):
