@@ -27,8 +27,8 @@ CASES = [
     pytest.param(
         "anywhere_with_spawned_functions",
         marks=pytest.mark.xfail(
-            hasattr(sys, "gettotalrefcount"),
-            reason="spawn or join leaves an exception set; debug builds see it",
+            hasattr(sys, "gettotalrefcount") and sys.version_info < (3, 12),
+            reason="an exception stays set in spawn or join; seen by the debug build of 3.11",
             strict=False,
         ),
     ),
