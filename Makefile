@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format docs bench bench-net bench-worlds matrix neighbours compatibility conformance \
+.PHONY: help demo test check format docs bench bench-net bench-worlds memory matrix neighbours compatibility conformance \
 	soak sanitize wheels refusals aarch64 build clean
 
 help: ## list the targets
@@ -66,6 +66,9 @@ bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, w
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)
 	$(BIN)/python benchmarks/page.py
+
+memory: build ## what a process holds after 100,000 and after 1,000,000 calls of each kind
+	$(BIN)/python benchmarks/flat.py $(ARGS)
 
 soak: build $(STAMPS)/test ## random programs against a model, for minutes (ARGS="--minutes 60"); PYTHONS: on cells of the matrix
 	$(BIN)/python soak/run.py $(if $(PYTHONS),--cells "$(PYTHONS)") $(ARGS)

@@ -7,8 +7,10 @@ recursion budget must be what it was. Run by tests/test_recursion.py.
 import ast
 import asyncio
 import copy
+import ctypes
 import functools
 import json
+import marshal
 import pickle
 import re
 import sys
@@ -80,6 +82,58 @@ def through_import_machinery():
     exec("through_import_machinery()", globals())
 
 
+@functools.lru_cache(maxsize=0)
+def through_lru_cache():
+    through_lru_cache()
+
+
+def through_property():
+    class Endless:
+        @property
+        def x(self):
+            return self.x
+
+    Endless().x  # noqa: B018
+
+
+def through_format():
+    class Endless:
+        def __format__(self, spec):
+            return f"{self}"
+
+    f"{Endless()}"
+
+
+def through_instance_check():
+    class Endless(type):
+        def __instancecheck__(cls, instance):
+            return isinstance(instance, (str, cls))
+
+    isinstance(3, Endless("Endless", (), {}))
+
+
+def through_reduce():
+    functools.reduce(lambda a, b: through_reduce(), [1, 2])
+
+
+def through_json_default():
+    json.dumps(object(), default=lambda _: through_json_default())
+
+
+def through_re_sub():
+    re.sub("a", lambda _: through_re_sub(), "a")
+
+
+def through_ctypes_callback():
+    """ctypes can't pass an exception on; it reports it, and the sort goes on."""
+    pointer = ctypes.POINTER(ctypes.c_int)
+    array = (ctypes.c_int * 2)(1, 2)
+    compare = ctypes.CFUNCTYPE(ctypes.c_int, pointer, pointer)(
+        lambda a, b: through_ctypes_callback() or 0
+    )
+    ctypes.CDLL(None).qsort(array, 2, ctypes.sizeof(ctypes.c_int), compare)
+
+
 def nested_list():
     nested = []
     for _ in range(DEEP):
@@ -105,6 +159,14 @@ def json_loads():
 
 def pickle_dumps():
     pickle.dumps(nested_list())
+
+
+def pickle_loads():
+    pickle.loads(b"(" * DEEP + b"t" * DEEP + b".")
+
+
+def marshal_dumps():
+    marshal.dumps(nested_list())
 
 
 def deepcopy():
@@ -204,6 +266,7 @@ def depth_left(depth=0):
 
 
 def main(kind):
+    sys.unraisablehook = lambda unraisable: None
     fn = globals()[kind]
     print("-" if kind in GREEN_ONLY else outcome(fn))
 

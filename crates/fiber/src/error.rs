@@ -22,8 +22,8 @@ impl fmt::Display for StackError {
         match self {
             Self::Map(cause) => write!(
                 f,
-                "no address space for another stack: {cause}. Check `ulimit -v` (RLIMIT_AS) and \
-                 vm.overcommit_memory, or use a smaller stack_size"
+                "no address space for another stack: {cause}. Check `ulimit -v` (RLIMIT_AS), \
+                 `ulimit -d` (RLIMIT_DATA) and vm.overcommit_memory, or use a smaller stack_size"
             ),
             Self::MapLimit => write!(
                 f,

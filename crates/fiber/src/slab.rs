@@ -290,7 +290,8 @@ impl Slab {
 }
 
 /// Whether `mmap` failed for the number of mappings rather than for the size asked for: then a
-/// single page fails as well. A process at its RLIMIT_AS can look the same, so that is excluded.
+/// single page fails as well. What limits memory must not look the same: a page that can not be
+/// touched counts for none of RLIMIT_DATA and the commit limit, and RLIMIT_AS is excluded.
 fn is_map_limit(error: &io::Error) -> bool {
     if error.raw_os_error() != Some(libc::ENOMEM) {
         return false;
@@ -301,7 +302,17 @@ fn is_map_limit(error: &io::Error) -> bool {
     };
     // SAFETY: getrlimit writes the struct it is given.
     let known = unsafe { libc::getrlimit(libc::RLIMIT_AS, &mut limit) } == 0;
-    known
-        && limit.rlim_cur == libc::RLIM_INFINITY
-        && Mapping::new(crate::config::page_size()).is_err()
+    known && limit.rlim_cur == libc::RLIM_INFINITY && !one_page_can_be_mapped()
+}
+
+fn one_page_can_be_mapped() -> bool {
+    let len = crate::config::page_size();
+    // SAFETY: a new mapping at an address of the kernel's choice touches nothing that exists.
+    let page = unsafe { libc::mmap(ptr::null_mut(), len, libc::PROT_NONE, MAP_FLAGS, -1, 0) };
+    if page == libc::MAP_FAILED {
+        return false;
+    }
+    // SAFETY: the page just mapped, which nobody knows. If it stays, it costs address space only.
+    let _kept = unsafe { libc::munmap(page, len) };
+    true
 }

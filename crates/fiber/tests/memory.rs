@@ -258,6 +258,37 @@ fn without_address_space_a_clear_error_and_nothing_lost() {
 }
 
 #[test]
+fn without_data_memory_the_error_is_that_of_memory() {
+    let test = "without_data_memory_the_error_is_that_of_memory";
+    child::succeeds(test, || {
+        let pool = Pool::new(Config::default()).unwrap();
+        // Nothing at all is left, not one page: as at the limit of mappings. (0 would be no limit
+        // to the kernel, for Valgrind's sake.)
+        let limit = libc::rlimit {
+            rlim_cur: 1,
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        // SAFETY: lowers a limit of this child process.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_DATA, &limit) }, 0);
+        let refused = pool.take();
+        // First of all: without memory a failed assertion could not even be told.
+        let unlimited = libc::rlimit {
+            rlim_cur: libc::RLIM_INFINITY,
+            rlim_max: libc::RLIM_INFINITY,
+        };
+        // SAFETY: as above.
+        assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_DATA, &unlimited) }, 0);
+        let Err(error) = refused else {
+            panic!("a stack of 8 MiB fits into nothing");
+        };
+        assert!(matches!(error, StackError::Map(_)), "{error:?}");
+        assert!(error.to_string().contains("RLIMIT_DATA"), "{error}");
+        let mut fiber = Fiber::new(pool.take().unwrap(), |_: &Suspender<(), ()>, ()| 7);
+        assert_eq!(fiber.resume(()), Step::Return(7));
+    });
+}
+
+#[test]
 fn at_the_limit_of_mappings_a_clear_error_and_nothing_lost() {
     let limit = std::fs::read_to_string("/proc/sys/vm/max_map_count").expect("/proc is mounted");
     if limit.trim().parse::<usize>().expect("a number") > 100_000 {
