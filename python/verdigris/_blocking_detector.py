@@ -27,18 +27,14 @@ import math
 import os
 import sys
 import weakref
-
-# Names of our own, bound when verdigris is imported: they stay the originals when the modules are
-# patched. `patch_all` is of verdigris, so it comes later.
-from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from time import monotonic
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from verdigris import loops
+from verdigris._unpatched import allocate_lock, get_ident, monotonic, start_new_thread
 
 if TYPE_CHECKING:
     import traceback
