@@ -45,7 +45,8 @@ def main(arguments: list[str] | None = None) -> int:
 
     if asked.loop not in _run_script.LOOPS:
         print(
-            f"verdigris: there is no loop {asked.loop!r}; choose from {', '.join(_run_script.LOOPS)}",
+            f"verdigris: there is no loop {asked.loop!r}; choose from "
+            f"{', '.join(_run_script.LOOPS)}",
             file=sys.stderr,
         )
         return 2

@@ -28,8 +28,8 @@ enum Event {
     Ends = 2,
 }
 
-/// Called with the event and the coroutine or, for the step of a portal, the portal;
-/// or null.
+/// Called with the event, the coroutine or, for the step of a portal, the portal, and
+/// what is awaited or None; or null.
 static mut WATCHER: *mut PyObject = ptr::null_mut();
 
 static mut KEEPS_TIMES: bool = false;
@@ -105,13 +105,26 @@ unsafe fn call(event: Event, coroutine: *mut GreenCoroutine) {
         } else {
             portal.cast()
         };
+        let mut awaited = ffi::Py_None();
+        if matches!(event, Event::Waits) {
+            // A portal tells only when its step is over.
+            awaited = GreenCoroutine::awaits(coroutine);
+        }
+        let awaited = ffi::Py_NewRef(awaited);
         let number = ffi::PyLong_FromLong(event as c_long);
         let result = if number.is_null() {
             ptr::null_mut()
         } else {
-            ffi::PyObject_CallFunctionObjArgs(watcher, number, subject, ptr::null_mut::<PyObject>())
+            ffi::PyObject_CallFunctionObjArgs(
+                watcher,
+                number,
+                subject,
+                awaited,
+                ptr::null_mut::<PyObject>(),
+            )
         };
         ffi::Py_XDECREF(number);
+        ffi::Py_DECREF(awaited);
         if result.is_null() {
             if ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0 {
                 // It came by chance while this ran, and is meant for the program.

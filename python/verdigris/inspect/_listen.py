@@ -82,7 +82,7 @@ def _serve(socket: _socket.socket) -> None:
 
 
 def _is_own(connection: _socket.socket) -> bool:
-    """Whether the other end is of the same user, or root. The directory has seen to that already."""
+    """Whether the other end is of the same user, or root. The directory sees to that already."""
     if sys.platform != "linux":
         return True
     credentials = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)

@@ -47,7 +47,7 @@ class _Row:
         self.since = 0
 
 
-class trace:  # noqa: N801 - it is used as a function
+class trace:
     """Writes a timeline of green functions into a file, for Perfetto and chrome://tracing.
 
     A context manager; or call `start` and `stop`. All threads and loops of the process are
@@ -158,7 +158,7 @@ class trace:  # noqa: N801 - it is used as a function
 
     # --- called at every step, in any thread -----------------------------------
 
-    def _note(self, event: int, subject: Any) -> None:
+    def _note(self, event: int, subject: Any, awaited: Any) -> None:
         now = perf_counter_ns()
         row = self._rows.get(subject)
         if row is None:
@@ -170,8 +170,7 @@ class trace:  # noqa: N801 - it is used as a function
             if row.goes:
                 self._draw(row, now, self._thread())
             row.goes = False
-            # A portal's step ends when the task waits by itself.
-            row.waits_for = _wait_of(subject, event)
+            row.waits_for = _wait_of(event, subject, awaited)
         row.since = now
         if len(self._events) >= _BATCH and self._writes.acquire(False):
             # Whoever has the lock writes this too. It may be this thread, further out.
@@ -259,14 +258,14 @@ def _write_all(file: io.FileIO, data: bytes) -> None:
         view = view[file.write(view) or 0 :]
 
 
-def _wait_of(subject: Any, event: int) -> str | None:
+def _wait_of(event: int, subject: Any, awaited: Any) -> str | None:
     """What a function waits for that has just been suspended; None if it has ended."""
-    if event == _watching.ENDS and not isinstance(subject, PortalCoroutine):
-        return None
-    awaited = list(chain(subject))[1:]
-    if event == _watching.ENDS and not awaited and subject.cr_frame is None:
-        return None
-    return _words.of_chain(awaited)
+    if event == _watching.ENDS:
+        # A portal's step ends when the task waits by itself.
+        if not isinstance(subject, PortalCoroutine) or subject.cr_frame is None:
+            return None
+        awaited = subject.cr_await
+    return _words.of_chain(list(chain(awaited)))
 
 
 def _task_name() -> str | None:

@@ -12,7 +12,7 @@ from verdigris import _engine
 
 GOES, WAITS, ENDS = 0, 1, 2
 
-_watcher: Callable[[int, Any], object] | None = None
+_watcher: Callable[[int, Any, Any], object] | None = None
 _keeps_times = False
 
 
@@ -39,7 +39,7 @@ def disable() -> None:
     _engine.watch(_watcher, False)
 
 
-def watch(watcher: Callable[[int, Any], object]) -> None:
+def watch(watcher: Callable[[int, Any, Any], object]) -> None:
     """Has a function called at every step. Only one can be.
 
     Raises:

@@ -452,6 +452,23 @@ impl GreenCoroutine {
         unsafe { Activation::wait((*this).activation) }
     }
 
+    /// What it awaits, borrowed: None if that is nothing but its next turn.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, and it is suspended.
+    pub unsafe fn awaits(this: *mut Self) -> *mut PyObject {
+        // SAFETY: as for `wait`.
+        unsafe {
+            let record = (*(*this).activation).awaits;
+            if record.is_null() {
+                ffi::Py_None()
+            } else {
+                (*record).awaited
+            }
+        }
+    }
+
     // ---- the end -----------------------------------------------------------------
 
     /// Nobody holds the coroutine any more, but its function waits: unwind it
