@@ -40,6 +40,7 @@ def listen() -> str:
     """
     global _listening, _has_hooks
     if _listening is None:
+        _meeting_place.sweep()
         path = _meeting_place.socket_path(os.getpid())
         # What is there is of a process that has ended: the number is ours.
         with contextlib.suppress(FileNotFoundError):
@@ -57,7 +58,7 @@ def listen() -> str:
         start_new_thread(_serve, (socket,))
         if not _has_hooks:
             _has_hooks = True
-            atexit.register(_end, os.getpid())
+            atexit.register(stop)
             os.register_at_fork(after_in_child=_after_fork)
     return _listening[1]
 
@@ -67,7 +68,7 @@ def _serve(socket: _socket.socket) -> None:
         try:
             fd, _ = socket._accept()  # type: ignore[attr-defined]
         except OSError:
-            return  # closed
+            break
         connection = _socket.socket(fileno=fd)
         try:
             if _is_own(connection):
@@ -79,6 +80,7 @@ def _serve(socket: _socket.socket) -> None:
                 connection.sendall(f"The report failed: {error!r}\n".encode())
         finally:
             connection.close()
+    socket.close()
 
 
 def _is_own(connection: _socket.socket) -> bool:
@@ -100,7 +102,14 @@ def _after_fork() -> None:
             listen()
 
 
-def _end(pid: int) -> None:
+def stop() -> None:
+    """Ends what `listen` began."""
+    global _listening
     if _listening is not None:
+        socket, path = _listening
+        _listening = None
         with contextlib.suppress(OSError):
-            os.unlink(_listening[1])
+            os.unlink(path)
+        # The thread sleeps in the kernel, which closing does not end.
+        with contextlib.suppress(OSError):
+            socket.shutdown(_socket.SHUT_RDWR)

@@ -6,6 +6,7 @@ which the two need not have in common.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
@@ -16,9 +17,7 @@ def directory() -> str:
     Raises:
         PermissionError: What is there is not the user's own, or others may use it.
     """
-    user = os.getuid()
-    home = f"/run/user/{user}"
-    path = f"{home}/verdigris" if _is_private(home) else f"/tmp/verdigris-{user}"
+    path = _candidate()
     try:
         os.mkdir(path, 0o700)
     except FileExistsError:
@@ -33,6 +32,27 @@ def directory() -> str:
 def socket_path(pid: int) -> str:
     """The socket of a process."""
     return f"{directory()}/{pid}.socket"
+
+
+def sweep() -> None:
+    """Deletes the sockets of processes that were killed."""
+    place = directory()
+    for name in os.listdir(place):
+        pid, _, kind = name.partition(".")
+        if kind == "socket" and pid.isdecimal():
+            try:
+                os.kill(int(pid), 0)
+            except ProcessLookupError:
+                with contextlib.suppress(FileNotFoundError):
+                    os.unlink(f"{place}/{name}")
+            except PermissionError:
+                pass  # the number is another's by now: its owner sees to that
+
+
+def _candidate() -> str:
+    user = os.getuid()
+    home = f"/run/user/{user}"
+    return f"{home}/verdigris" if _is_private(home) else f"/tmp/verdigris-{user}"
 
 
 def _is_private(path: str) -> bool:

@@ -97,8 +97,10 @@ class trace:
         # Made first: what can't be written shall not be begun.
         file = io.FileIO(self._path, "w")
         try:
+            file.write(b"[\n]\n")
+            file.seek(0)
             _watching.watch(self._note)
-        except RuntimeError:
+        except (OSError, RuntimeError):
             file.close()
             raise
         self._pid = os.getpid()
@@ -110,8 +112,6 @@ class trace:
             f'{{"ph":"M","name":"process_name","pid":{self._pid},"tid":0,'
             f'"args":{{"name":"Python {self._pid}"}}}}'
         )
-        file.write(b"[\n]\n")
-        file.seek(0)
         self._file = file
         atexit.register(self.stop)
         _watch_forks(self)

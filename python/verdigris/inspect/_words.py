@@ -40,14 +40,30 @@ def of_chain(awaited: Sequence[object]) -> str:
                 return known
     if not awaited:
         return "its next turn"
-    last: Any = awaited[-1]
-    if type(last).__name__ == "Waiter" and hasattr(last, "waits_for"):
+    last: Any = _waiter_on_trio(awaited) or awaited[-1]
+    if _is_waiter(last):
         return _of_waiter(last)
     if hasattr(type(last), "_asyncio_future_blocking"):
         return _of_future(last)
     # Something of another library: the call that led there says more than a private object.
     names = [frame.f_code.co_qualname for each in awaited for frame in frames(each)]
     return names[0] if names else _text(last)
+
+
+def _waiter_on_trio(awaited: Sequence[object]) -> object:
+    """A wait of the reactor on Trio: the task sleeps, and knows no more than how to abort it."""
+    for awaitable in awaited:
+        for frame in frames(awaitable)[-1:]:
+            if frame.f_code.co_name == "wait_task_rescheduled":
+                abort = frame.f_locals.get("abort_func")
+                for cell in getattr(abort, "__closure__", None) or ():
+                    if _is_waiter(cell.cell_contents):
+                        return cell.cell_contents
+    return None
+
+
+def _is_waiter(thing: object) -> bool:
+    return type(thing).__name__ == "Waiter" and type(thing).__module__ == "verdigris._engine"
 
 
 def _of_library(frame: FrameType) -> str | None:
@@ -59,7 +75,7 @@ def _of_library(frame: FrameType) -> str | None:
         if variable is None:
             return words
         return words.format(_told(frame.f_locals.get(variable)))
-    if module.startswith(("asyncio.", "trio.")):
+    if module.startswith(("asyncio.", "trio.")) and not frame.f_code.co_name.startswith("__"):
         # The methods of locks, events, queues...
         myself = frame.f_locals.get("self")
         if myself is not None and type(myself).__module__.startswith(("asyncio.", "trio.")):
