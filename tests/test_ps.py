@@ -147,12 +147,18 @@ class TestWithoutPreparation:
             assert "waits_here" in ps(program.pid).stdout
 
     def test_a_program_without_verdigris(self) -> None:
-        command = "print(flush=True); import time; time.sleep(3600)"
-        program = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)
-        with program:
-            assert program.stdout is not None and program.stdout.readline() == b"\n"
-            assert ps(program.pid).stdout == "verdigris is not imported there.\n"
-            program.kill()
+        command = "import select; print(flush=True); select.epoll().poll()"
+        with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE) as program:
+            try:
+                assert program.stdout is not None and program.stdout.readline() == b"\n"
+                assert ps(program.pid).stdout == "verdigris is not imported there.\n"
+            finally:
+                program.kill()
+
+    def test_a_main_thread_that_sleeps_on(self, start: Start) -> None:
+        # The kernel goes on with such a wait, where it ends one for events.
+        program = start("time.sleep(3600)", environment={})
+        assert "has not answered" in ps("--timeout", "0.5", program.pid).stderr
 
     def test_c_code_that_holds_the_gil(self, start: Start) -> None:
         program = start("ctypes.PyDLL(None).sleep(3600)", environment={})

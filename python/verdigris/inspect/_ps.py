@@ -100,5 +100,5 @@ def _state_of(pid: int) -> str:
     if letter == "T":
         return "It is stopped: `kill -CONT` lets it go on."
     doing = {"R": "computes", "S": "waits in the kernel", "D": "waits for a device"}.get(letter)
-    blocked = "No Python code runs there: most likely code in C holds the GIL"
+    blocked = "No Python code runs there: code in C goes on, or holds the GIL"
     return f"{blocked}; its main thread {doing}." if doing else f"{blocked}."
