@@ -599,6 +599,11 @@ def test_ctrl_c_in_the_watcher_is_the_programs(python: Any) -> None:
     assert done.stdout == "interrupted\n"
 
 
+def test_while_other_threads_go_on(python: Any) -> None:
+    done = python("inspect_from_a_thread.py")
+    assert done.stdout == "thread None ['waits_by_hand', '__await__']\nseen True\nover\n"
+
+
 def test_every_public_name_is_documented() -> None:
     page = Path(__file__).parent.parent / "docs/reference.md"
     reference = page.read_text(encoding="utf-8")

@@ -61,7 +61,8 @@ def suspended() -> list[Suspended]:
     awaited by another one on the same stack is part of that stack. Can be called anywhere, in every
     thread, and in signal handlers; not a checkpoint. It looks through all objects that the garbage
     collector knows, which takes about 0.1 s for a million. Objects put aside by `gc.freeze` are
-    not seen.
+    not seen. A function that another thread goes on with meanwhile may be left out, or be shown
+    with a stack and a wait of different moments.
 
     Example:
         >>> import asyncio
@@ -93,11 +94,15 @@ def suspended() -> list[Suspended]:
             seen_portals.add(id(portal))
         shown = function if portal is None else portal
         below = list(chain(awaited[-1])) if awaited else []
+        own = frames(function)
+        if not own:
+            # Another thread has gone on with it since.
+            continue
         found.append(
             Suspended(
                 shown.__qualname__,
                 shown,
-                _stack([*frames(function), *_frames_below(below)]),
+                _stack([*own, *_frames_below(below)]),
                 _words.of_chain(below if awaited else []),
                 None if since is None else now - since,
                 heap.task_of(function) or heap.task_of(portal),
