@@ -269,14 +269,10 @@ def _wait_of(event: int, subject: Any, awaited: Any) -> str | None:
 
 
 def _task_name() -> str | None:
-    host = loops.running_host()
-    if host is None:
+    """The name of the task that runs this, if one does."""
+    library = loops.running_library()
+    if library is None:
         return None
-    return _current_task_name(host.name)
-
-
-def _current_task_name(library: str) -> str | None:
-
     module: Any = sys.modules[library]
     if library == "asyncio":
         task = module.current_task()
