@@ -223,6 +223,27 @@ def test_a_directory_that_others_made(
         _meeting_place.directory()
 
 
+def test_a_program_that_cannot_listen_runs_all_the_same(python: Any) -> None:
+    done = python(
+        """
+        import os, warnings
+        os.environ["VERDIGRIS_INSPECT"] = "1"
+        warnings.simplefilter("always")
+        # A directory that is not there.
+        real = os.mkdir
+        def refuses(path, mode=0o777):
+            if "verdigris" in str(path):
+                raise PermissionError(13, "refused")
+            real(path, mode)
+        os.mkdir = refuses
+        import verdigris
+        print(verdigris.can_await())
+        """
+    )
+    assert done.stdout == "False\n"
+    assert "RuntimeWarning: VERDIGRIS_INSPECT is set, but nobody can ask" in done.stderr
+
+
 def test_whoever_asks_and_leaves_does_no_harm(start: Start) -> None:
     program = start(IDLE)
     for _ in range(3):

@@ -47,4 +47,11 @@ def inspect_from_the_start() -> None:
         from verdigris import inspect
 
         inspect.enable()
-        inspect.listen()
+        try:
+            inspect.listen()
+        except OSError as error:
+            # What is there for debugging must not end the program.
+            import warnings
+
+            message = f"VERDIGRIS_INSPECT is set, but nobody can ask this process: {error}"
+            warnings.warn(message, RuntimeWarning, stacklevel=2)
