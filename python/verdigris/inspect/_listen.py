@@ -12,8 +12,9 @@ import contextlib
 import os
 import struct
 import sys
+from _thread import LockType
 
-from verdigris._unpatched import get_ident, start_new_thread
+from verdigris._unpatched import allocate_lock, get_ident, start_new_thread
 from verdigris.inspect import _meeting_place, _report
 
 #: The environment variable with which a program listens from its start.
@@ -55,15 +56,21 @@ def listen() -> str:
             socket.close()
             raise
         _listening = socket, path
-        start_new_thread(_serve, (socket,))
+        # It must have begun: a debug build of CPython 3.11 crashes where the interpreter ends
+        # while a thread begins.
+        begins = allocate_lock()
+        begins.acquire()
+        start_new_thread(_serve, (socket, begins))
+        begins.acquire()
         if not _has_hooks:
             _has_hooks = True
-            atexit.register(stop)
+            atexit.register(_unlink)
             os.register_at_fork(after_in_child=_after_fork)
     return _listening[1]
 
 
-def _serve(socket: _socket.socket) -> None:
+def _serve(socket: _socket.socket, begins: LockType) -> None:
+    begins.release()
     while True:
         try:
             fd, _ = socket._accept()  # type: ignore[attr-defined]
@@ -102,14 +109,20 @@ def _after_fork() -> None:
             listen()
 
 
+def _unlink() -> None:
+    """At the end of the process. The thread sleeps on: woken then, it would find no interpreter."""
+    if _listening is not None:
+        with contextlib.suppress(OSError):
+            os.unlink(_listening[1])
+
+
 def stop() -> None:
     """Ends what `listen` began."""
     global _listening
     if _listening is not None:
-        socket, path = _listening
+        socket, _ = _listening
+        _unlink()
         _listening = None
-        with contextlib.suppress(OSError):
-            os.unlink(path)
         # The thread sleeps in the kernel, which closing does not end.
         with contextlib.suppress(OSError):
             socket.shutdown(_socket.SHUT_RDWR)
