@@ -81,6 +81,9 @@ if _TYPE_CHECKING:
 
 # Loaded when they are first asked for: they bring threads, queues and the green modules along.
 from verdigris._later import __getattr__ as __getattr__
+from verdigris._later import inspect_from_the_start as _inspect_from_the_start
+
+_inspect_from_the_start()
 
 __version__ = "0.1.0"
 

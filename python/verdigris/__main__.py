@@ -1,17 +1,23 @@
 """`python -m verdigris` and the command `verdigris`: the arguments.
 
-What they ask for is in `_run_script` and `_doctor`.
+What they ask for is in `_run_script`, `inspect/_ps` and `_doctor`.
 """
 
 import sys
+from dataclasses import dataclass, field
 
 USAGE = """\
-usage: python -m verdigris [--loop LOOP] (script.py | -m module | -c code | -) [arguments ...]
+usage: python -m verdigris [--loop LOOP] [--trace FILE]
+                           (script.py | -m module | -c code | -) [arguments ...]
+       python -m verdigris ps [--timeout SECONDS] PID
        python -m verdigris doctor
 
   script.py, -m, -c, -   run a sync program on an event loop: its waits do not block its threads,
                          which are green threads. The program needs no change
   --loop LOOP            asyncio (the default), uvloop or trio
+  --trace FILE           write a timeline of its green functions, for Perfetto or chrome://tracing
+  ps PID                 tell what waits in a running program, with stacks: one that was started
+                         with VERDIGRIS_INSPECT=1, or any on CPython 3.14 and later
   doctor                 tell what verdigris finds here, try it, and say whether it is safe
 """
 
@@ -27,40 +33,60 @@ def main(arguments: list[str] | None = None) -> int:
             from verdigris import _doctor
 
             return _doctor.main()
-    loop, program = _split(arguments)
-    if loop is None or not _is_program(program):
+        case ["ps", *options]:
+            from verdigris.inspect import _ps
+
+            return _ps.main(options)
+    asked = _split(arguments)
+    if asked is None or not _is_program(asked.program):
         print(USAGE, end="", file=sys.stderr)
         return 2
     from verdigris import _run_script
 
-    if loop not in _run_script.LOOPS:
+    if asked.loop not in _run_script.LOOPS:
         print(
-            f"verdigris: there is no loop {loop!r}; choose from {', '.join(_run_script.LOOPS)}",
+            f"verdigris: there is no loop {asked.loop!r}; choose from "
+            f"{', '.join(_run_script.LOOPS)}",
             file=sys.stderr,
         )
         return 2
     try:
-        return _run_script.run(program, loop)
+        return _run_script.run(asked.program, asked.loop, asked.trace)
     except _run_script.NoProgram as error:
         print(f"verdigris: {error}", file=sys.stderr)
         return error.code
 
 
-def _split(arguments: list[str]) -> tuple[str | None, list[str]]:
-    """The name of the loop, None if there should be one; and what is to be run."""
-    match arguments:
-        case ["--loop", loop, *program]:
-            return loop, program
-        case ["--loop"]:
-            return None, []
-        case [first, *program] if first.startswith("--loop="):
-            return first.removeprefix("--loop="), program
-    return "asyncio", arguments
+@dataclass
+class _Asked:
+    """A program that is to be run, and how."""
+
+    loop: str = "asyncio"
+    trace: str | None = None
+    program: list[str] = field(default_factory=list)
+
+
+def _split(arguments: list[str]) -> _Asked | None:
+    """Parses the options before the program; None if one of them lacks its value."""
+    asked = _Asked()
+    rest = arguments
+    while rest:
+        option, has_value, value = rest[0].partition("=")
+        if option not in ("--loop", "--trace"):
+            break
+        rest = rest[1:]
+        if not has_value:
+            if not rest:
+                return None
+            value, rest = rest[0], rest[1:]
+        setattr(asked, option.removeprefix("--"), value)
+    asked.program = rest
+    return asked
 
 
 def _is_program(arguments: list[str]) -> bool:
     match arguments:
-        case [] | ["doctor", *_] | ["-m"] | ["-c"]:
+        case [] | ["doctor" | "ps", *_] | ["-m"] | ["-c"]:
             return False
         case ["-" | "-m" | "-c", *_]:
             return True

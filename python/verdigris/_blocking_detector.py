@@ -11,7 +11,8 @@ in its own way whether it comes round:
 
 While a turn lasts the guard looks at the frames of the loop's thread now and then. A turn that
 lasted longer than the threshold is reported by the loop's own thread when it has ended, with the
-line that was seen for the longest time.
+line that was seen for the longest time. One that goes on and on is reported by the guard meanwhile,
+with the line that it is in: it may never end.
 
 C code that holds the GIL keeps the guard out as well. It comes to look as soon as that code has
 returned, which is before the calling line has ended.
@@ -27,18 +28,14 @@ import math
 import os
 import sys
 import weakref
-
-# Names of our own, bound when verdigris is imported: they stay the originals when the modules are
-# patched. `patch_all` is of verdigris, so it comes later.
-from _thread import allocate_lock, get_ident, start_new_thread
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from time import monotonic
 from types import CodeType, FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
 from verdigris import loops
+from verdigris._unpatched import allocate_lock, get_ident, monotonic, start_new_thread
 
 if TYPE_CHECKING:
     import traceback
@@ -53,6 +50,9 @@ SHORTEST = 0.001
 # ...and in a long blockage less and less: at most so many times each time it doubles.
 LOOKS_EACH_DOUBLING = 32
 
+# After so many thresholds a blockage that lasts is logged.
+LIVE_THRESHOLDS = 10
+
 
 @dataclass(frozen=True)
 class Blockage:
@@ -61,14 +61,16 @@ class Blockage:
     `str()` of it is the text that goes to the log.
 
     Attributes:
-        seconds: How long it took, in seconds. On asyncio and uvloop up to an eighth of the
-            threshold may be missing.
-        filename: The file of the line that was seen for the longest time.
+        seconds: How long it took, in seconds; if it lasts, so far. On asyncio and uvloop up to an
+            eighth of the threshold may be missing.
+        filename: The file of the line that was seen for the longest time; if it lasts, of the line
+            that blocks now.
         lineno: The number of that line.
         function: The name of the function it is in.
         line: Its text, or "" where the source is not to be had.
         stack: All frames, the outermost first, as they were when the line was first seen.
         task: The name of the loop's task that ran it, if one did.
+        lasts: Whether it was reported while it lasted, and may do so still.
     """
 
     seconds: float
@@ -78,6 +80,7 @@ class Blockage:
     line: str
     stack: traceback.StackSummary
     task: str | None = None
+    lasts: bool = False
 
     # Tracebacks and pickles name it as users import it.
     __module__ = "verdigris"
@@ -85,8 +88,13 @@ class Blockage:
     def __str__(self) -> str:
         """The report: how long, where, and the traceback."""
         task = f", in task {self.task!r}" if self.task is not None else ""
+        how_long = (
+            f"has been blocked for {self.seconds:.3f} seconds, and still is,"
+            if self.lasts
+            else f"was blocked for {self.seconds:.3f} seconds"
+        )
         return (
-            f"The event loop was blocked for {self.seconds:.3f} seconds by {self.filename}:"
+            f"The event loop {how_long} by {self.filename}:"
             f"{self.lineno}, in {self.function}{task}:\n"
             f"    {self.line or '(no source)'}\n"
             f"Stack (most recent call last):\n{''.join(self.stack.format())}"
@@ -94,7 +102,10 @@ class Blockage:
 
 
 def detect_blocking(
-    threshold: float = 0.1, report: Callable[[Blockage], object] | None = None
+    threshold: float = 0.1,
+    report: Callable[[Blockage], object] | None = None,
+    *,
+    live: float | None = None,
 ) -> AbstractContextManager[None]:
     """Reports what blocks the event loop while a block of code runs. For debugging.
 
@@ -104,6 +115,9 @@ def detect_blocking(
     the longest time. Lines of the stdlib, of the loop and of verdigris are passed over in favour of
     the line that called them. An idle loop is not blocked.
 
+    A blockage that lasts is reported meanwhile too, with the line that blocks right then: after
+    `live` seconds, and again each time its length has doubled.
+
     Blocks may be nested, and the same object may be entered more than once; each reports by
     itself. Not a checkpoint. It costs one OS thread a block.
 
@@ -112,13 +126,16 @@ def detect_blocking(
             of it can be missed.
         report: Called with each `Blockage`, in the thread of the loop. What it raises is logged.
             By default the blockage is logged as a warning of the logger `verdigris`.
+        live: After how many seconds a blockage is reported while it lasts. `report` is then called
+            in another thread, as the loop's is blocked. By default never, or after 10 thresholds
+            where no `report` is given; `math.inf` is never.
 
     Returns:
         The context manager.
 
     Raises:
-        TypeError: `threshold` is no number, or `report` can't be called.
-        ValueError: `threshold` is not greater than 0, or not finite.
+        TypeError: `threshold` or `live` is no number, or `report` can't be called.
+        ValueError: `threshold` is not greater than 0, or not finite; or `live` is less than it.
         RuntimeError: On entering: neither asyncio nor Trio runs in this thread.
 
     Example:
@@ -139,12 +156,23 @@ def detect_blocking(
         raise ValueError(
             f"detect_blocking() needs a threshold greater than 0 and finite, not {threshold!r}."
         )
+    if live is None:
+        live = math.inf if report is not None else LIVE_THRESHOLDS * threshold
+    elif isinstance(live, bool) or not isinstance(live, (int, float)):
+        raise TypeError(
+            f"detect_blocking() needs `live` to be in seconds, not {type(live).__name__!r}."
+        )
+    if not live >= threshold:
+        raise ValueError(
+            f"detect_blocking() needs `live` to be at least the threshold, {threshold!r}, and not "
+            f"{live!r}: what is shorter is no blockage."
+        )
     if report is not None and not callable(report):
         raise TypeError(
             f"detect_blocking() needs a report that can be called with a Blockage, not "
             f"{type(report).__name__!r}."
         )
-    return _Detector(threshold, report or _log)
+    return _Detector(threshold, report or _log, live)
 
 
 def detect_blocking_from_environment(
@@ -176,9 +204,10 @@ def detect_blocking_from_environment(
 class _Detector(AbstractContextManager[None]):
     """The context manager: one watch each time it is entered."""
 
-    def __init__(self, threshold: float, report: Callable[[Blockage], object]) -> None:
+    def __init__(self, threshold: float, report: Callable[[Blockage], object], live: float) -> None:
         self._threshold = threshold
         self._report = report
+        self._live = live
         self._watches: list[_Watch] = []
 
     def __enter__(self) -> None:
@@ -188,7 +217,7 @@ class _Detector(AbstractContextManager[None]):
                 "detect_blocking() found no running asyncio or Trio loop in this thread. Enter it "
                 "in code that the loop runs: inside asyncio.run(...) or trio.run(...)."
             )
-        watch = kind(self._threshold, self._report)
+        watch = kind(self._threshold, self._report, self._live)
         watch.start()
         self._watches.append(watch)
 
@@ -220,7 +249,7 @@ class _Sight:
         # For so long it stood there, as far as the looks can tell.
         self.seconds = 0.0
 
-    def blockage(self, seconds: float) -> Blockage:
+    def blockage(self, seconds: float, lasts: bool = False) -> Blockage:
         import traceback
 
         filename, lineno, function = self.where
@@ -228,13 +257,13 @@ class _Sight:
         stack = traceback.StackSummary.from_list(
             [traceback.FrameSummary(*frame, lookup_line=False) for frame in reversed(self.frames)]
         )
-        return Blockage(seconds, filename, lineno, function, line, stack, self.task)
+        return Blockage(seconds, filename, lineno, function, line, stack, self.task, lasts)
 
 
 class _Turn:
     """A turn of the loop that has not ended, and what was seen in it."""
 
-    __slots__ = ("looked", "seen", "since")
+    __slots__ = ("looked", "seen", "since", "told")
 
     def __init__(self, since: float) -> None:
         self.restart(since)
@@ -242,6 +271,8 @@ class _Turn:
     def restart(self, since: float) -> None:
         self.since = since
         self.looked = since
+        # How long it had lasted when that was reported.
+        self.told = 0.0
         # By whether it is below the loop, and the line.
         self.seen: dict[tuple[bool, tuple[str, int, str]], _Sight] = {}
 
@@ -254,9 +285,13 @@ class _Turn:
 class _Watch:
     """One loop that is watched, and its guard."""
 
-    def __init__(self, threshold: float, report: Callable[[Blockage], object]) -> None:
+    def __init__(self, threshold: float, report: Callable[[Blockage], object], live: float) -> None:
         self._threshold = threshold
         self._report = report
+        self._live = live
+        # What the guard has to report of a turn that lasts, and whether it does so.
+        self._lasting: tuple[_Sight, float] | None = None
+        self._is_telling = False
         self._interval = max(threshold / LOOKS, SHORTEST)
         #: The OS thread that runs the loop.
         self.thread = get_ident()
@@ -283,8 +318,12 @@ class _Watch:
             return
         if self._stop.locked():
             self._stop.release()
-        # A matter of microseconds: the guard calls nothing of the program's.
-        self._ended.acquire()
+        # If the guard reports just now, it ends after that: the report may wait for this thread.
+        with self._looks:
+            is_telling = self._is_telling
+        if not is_telling:
+            # A matter of microseconds: the guard calls nothing of the program's.
+            self._ended.acquire()
         turn, self._turn = self._turn, None
         if turn is not None:
             self._end(turn)
@@ -301,6 +340,16 @@ class _Watch:
             while delay is not None and not self._stop.acquire(True, delay):
                 with self._looks:
                     delay = self._check(due)
+                    lasting, self._lasting = self._lasting, None
+                    self._is_telling = lasting is not None and not self._stopped
+                if lasting is not None and self._is_telling:
+                    sight, seconds = lasting
+                    self._tell(sight.blockage(seconds, lasts=True))
+                    # Nor may the guard keep what the report has got.
+                    del sight
+                    with self._looks:
+                        self._is_telling = False
+                del lasting
                 due = monotonic() + (delay or 0)
         finally:
             self._ended.release()
@@ -327,6 +376,11 @@ class _Watch:
             if sight is None:
                 sight = turn.seen[is_below, where] = _Sight(where, _frames(frame), self._task())
             sight.seconds += now - turn.looked
+            seconds = now - turn.since
+            if seconds >= max(self._live, 2 * turn.told):
+                turn.told = seconds
+                # Where it is now, and not where it has been for the longest time.
+                self._lasting = _Sight(where, _frames(frame), self._task()), seconds
         turn.looked = now
         return max(self._interval, (now - turn.since) / LOOKS_EACH_DOUBLING)
 
@@ -369,8 +423,11 @@ class _Watch:
             # Something outside of this loop kept both from running: a thread that holds the GIL,
             # or a machine with too much to do.
             return
+        self._tell(sight.blockage(seconds))
+
+    def _tell(self, blockage: Blockage) -> None:
         try:
-            self._report(sight.blockage(seconds))
+            self._report(blockage)
         except Exception:
             import logging
 
@@ -382,8 +439,8 @@ class _Watch:
 class _AsyncioWatch(_Watch):
     """A loop of asyncio, or one that keeps its interface (uvloop)."""
 
-    def __init__(self, threshold: float, report: Callable[[Blockage], object]) -> None:
-        super().__init__(threshold, report)
+    def __init__(self, threshold: float, report: Callable[[Blockage], object], live: float) -> None:
+        super().__init__(threshold, report, live)
         import asyncio
 
         self._asyncio = asyncio
@@ -463,8 +520,8 @@ class _AsyncioWatch(_Watch):
 class _TrioWatch(_Watch):
     """A run of Trio. It is the instrument, too: Trio calls its public methods."""
 
-    def __init__(self, threshold: float, report: Callable[[Blockage], object]) -> None:
-        super().__init__(threshold, report)
+    def __init__(self, threshold: float, report: Callable[[Blockage], object], live: float) -> None:
+        super().__init__(threshold, report, live)
         import trio
 
         self._trio = trio

@@ -146,6 +146,10 @@ class _Stats(TypedDict):
     guard: Literal["madvise", "mprotect"]
 
 def stats() -> _Stats: ...
+def watch(watcher: Callable[[int, Any, Any], object] | None, keep_times: bool, /) -> None: ...
+def wait_of(
+    coroutine: GreenCoroutine[Any], /
+) -> tuple[int | None, PortalCoroutine[Any] | None, tuple[Any, ...], float | None] | None: ...
 
 #: Whether native stacks can be had on this interpreter.
 knows_thread_state: bool

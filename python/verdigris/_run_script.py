@@ -20,7 +20,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from types import CodeType, FrameType, ModuleType, TracebackType
 from typing import Any
 
@@ -60,19 +60,20 @@ class NoProgram(Exception):
 Find = Callable[[ModuleType], CodeType]
 
 
-def run(program: list[str], loop: str = "asyncio") -> int:
+def run(program: list[str], loop: str = "asyncio", trace: str | None = None) -> int:
     """Runs a program green.
 
     Args:
         program: The arguments as the interpreter has them: `["script.py", ...]`, `["-m", "module",
             ...]`, `["-c", "code", ...]` or `["-", ...]`.
         loop: The name of the loop.
+        trace: The file for a timeline of the program (`verdigris.inspect.trace`), if any.
 
     Returns:
         The exit code. A program that ends by KeyboardInterrupt ends the process by SIGINT.
 
     Raises:
-        NoProgram: The loop is not installed.
+        NoProgram: The loop is not installed, or the file for the timeline can't be written.
     """
     run_on = _loop_runner(loop)
     with warnings.catch_warnings():
@@ -81,7 +82,15 @@ def run(program: list[str], loop: str = "asyncio") -> int:
         patch_all()
     when_imported("psycopg", patch_psycopg)
     main = _Main(program)
-    run_on(main)
+    with ExitStack() as stack:
+        if trace is not None:
+            from verdigris import inspect
+
+            try:
+                stack.enter_context(inspect.trace(trace))
+            except OSError as error:
+                raise NoProgram(f"the trace can't be written: {error}", 2) from error
+        run_on(main)
     if main.interrupted:
         _end_by_sigint()
     return main.code

@@ -331,6 +331,148 @@ def test_a_report_that_fails_is_logged_and_the_next_one_comes(
     assert [repr(error) for error in errors] == ["LookupError('sleeps')"] * 2
 
 
+# --- a blockage that lasts ------------------------------------------------------
+
+
+class Live:
+    """Reports, and a call that blocks until so many of them have come."""
+
+    def __init__(self, count: int = 1) -> None:
+        self.reports: Reports = []
+        self.threads: list[int] = []
+        self._count = count
+        self._enough = threading.Event()
+
+    def __call__(self, blockage: Blockage) -> None:
+        self.reports.append(blockage)
+        self.threads.append(threading.get_ident())
+        if len(self.reports) == self._count:
+            self._enough.set()
+
+    def blocks(self) -> None:
+        assert self._enough.wait(30), "no report came while the loop was blocked"
+
+
+def test_a_blockage_is_reported_while_it_lasts(loop: Loop) -> None:
+    live = Live()
+
+    def in_green_code() -> None:
+        live.blocks()
+
+    async def main() -> None:
+        with detect_blocking(0.05, live, live=0.1):
+            await async_def(in_green_code)
+            await loop.sleep(0.01)
+
+    loop.run(main)
+    first, last = live.reports
+    assert (first.lasts, last.lasts) == (True, False)
+    assert live.threads[0] != threading.get_ident() == live.threads[1]
+    assert first.function == "blocks" and first.line.startswith("assert self._enough.wait")
+    functions = [frame.name for frame in first.stack]
+    # Down to where it is now, which is in the stdlib.
+    assert functions.index("in_green_code") < functions.index("blocks") < functions.index("wait")
+    assert first.seconds >= 0.1
+    assert "seconds, and still is, by " in str(first)
+    assert "still is" not in str(last)
+
+
+def test_the_line_that_blocks_now(loop: Loop) -> None:
+    live = Live()
+
+    async def main() -> None:
+        with detect_blocking(0.05, live, live=0.5):
+            time.sleep(0.3)
+            live.blocks()
+            await loop.sleep(0.01)
+
+    loop.run(main)
+    assert live.reports[0].function == "blocks"
+
+
+def test_it_is_reported_again_when_it_has_doubled(loop: Loop) -> None:
+    live = Live(3)
+
+    async def main() -> None:
+        with detect_blocking(0.05, live, live=0.05):
+            live.blocks()
+            await loop.sleep(0.01)
+
+    loop.run(main)
+    assert [blockage.lasts for blockage in live.reports] == [True, True, True, False]
+    times = [blockage.seconds for blockage in live.reports]
+    assert times[1] >= 2 * times[0] and times[2] >= 2 * times[1]
+
+
+def test_a_report_may_wait_for_the_one_who_leaves_the_block(loop: Loop) -> None:
+    begun, left, over = threading.Event(), threading.Event(), threading.Event()
+
+    def report(blockage: Blockage) -> None:
+        if blockage.lasts:
+            begun.set()
+            assert left.wait(30)
+            over.set()
+
+    async def main() -> None:
+        with detect_blocking(0.05, report, live=0.05):
+            assert begun.wait(30)
+        left.set()
+
+    loop.run(main)
+    assert over.wait(30)
+
+
+def test_a_live_report_that_fails_is_logged(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    live = Live()
+
+    def fails(blockage: Blockage) -> None:
+        live(blockage)
+        raise LookupError(blockage.lasts)
+
+    async def main() -> None:
+        with detect_blocking(0.05, fails, live=0.05):
+            live.blocks()
+            await loop.sleep(0.01)
+
+    loop.run(main)
+    errors = [record.exc_info and record.exc_info[1] for record in caplog.records]
+    assert repr(errors[0]) == "LookupError(True)" and repr(errors[-1]) == "LookupError(False)"
+
+
+def test_it_is_logged_by_default_but_not_reported(
+    loop: Loop, reports: Reports, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.WARNING, logger="verdigris")
+    seen = threading.Event()
+
+    class Seen(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "still is" in record.getMessage():
+                seen.set()
+
+    handler = Seen()
+    logging.getLogger("verdigris").addHandler(handler)
+
+    async def main() -> None:
+        with detect_blocking(0.02), detect_blocking(0.02, reports.append):
+            assert seen.wait(30)
+            await loop.sleep(0.01)
+
+    try:
+        loop.run(main)
+    finally:
+        logging.getLogger("verdigris").removeHandler(handler)
+    assert [blockage.lasts for blockage in reports] == [False]
+
+
+@pytest.mark.parametrize(
+    ("live", "error"), [("1", TypeError), (True, TypeError), (0.05, ValueError), (-1, ValueError)]
+)
+def test_live_must_be_a_time_from_the_threshold_on(live: Any, error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"detect_blocking\(\) needs `live`"):
+        detect_blocking(0.1, live=live)
+
+
 # --- how a block is entered and left -----------------------------------------
 
 

@@ -487,6 +487,26 @@ impl Activation {
         unsafe { thread_state::suspended_frame(thread, &raw mut (*this).state) }
     }
 
+    /// The thread state it belongs to, and new references to what it awaits, the
+    /// outermost first.
+    ///
+    /// # Safety
+    ///
+    /// The function is suspended and the GIL is held.
+    pub unsafe fn wait(this: *mut Self) -> (u64, Vec<*mut PyObject>) {
+        // SAFETY: as above.
+        unsafe {
+            let mut awaited = Vec::new();
+            let mut record = (*this).awaits;
+            while !record.is_null() {
+                awaited.push(ffi::Py_NewRef((*record).awaited));
+                record = (*record).outer;
+            }
+            awaited.reverse();
+            ((*this).thread, awaited)
+        }
+    }
+
     /// The Python frame that drives this stack, a new reference, or null.
     ///
     /// # Safety

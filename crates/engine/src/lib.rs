@@ -14,6 +14,7 @@
 //!   it;
 //! - [`reactor`]: waiting for descriptors, times and each other in an event loop;
 //!   [`green`]: the locks, sleep and sockets that wait with it;
+//! - [`watch`]: what functions wait for, since when, and their steps;
 //! - [`eager`], [`no_context`], [`errors`]: the cases that are refused, and how.
 
 mod activation;
@@ -37,6 +38,7 @@ mod runtime;
 mod tables;
 mod task_field;
 mod thread_state;
+mod watch;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::ffi;
@@ -135,6 +137,8 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 35]> = Table([
     method(c"in_turn", ffi::PyMethodDefPointer { PyCFunctionFast: green::in_turn::in_turn }, ffi::METH_FASTCALL, c"in_turn(method, member, /)\n--\n\nReturn a method that holds a lock of its object while it calls another. The lock is\nkept in a member of the object's class, made with __slots__."),
     method(c"sleep", ffi::PyMethodDefPointer { PyCFunction: green::sleep::sleep }, ffi::METH_O, c"sleep(seconds, /)\n--\n\nWhat time.sleep does; in a green function the function sleeps, not the thread."),
     method(c"_check_interpreter", ffi::PyMethodDefPointer { PyCFunction: check_interpreter }, ffi::METH_NOARGS, c"_check_interpreter()\n--\n\nRaise ImportError in a sub-interpreter."),
+    method(c"watch", ffi::PyMethodDefPointer { PyCFunctionFast: watch::watch }, ffi::METH_FASTCALL, c"watch(watcher, keep_times, /)\n--\n\nHave a function called at each step of a function: with 0 when it goes on, 1 when\nit waits, 2 when it ends; its coroutine or portal; and what it awaits, or None.\nNone is no function. Keep since when\nfunctions wait, or not."),
+    method(c"wait_of", ffi::PyMethodDefPointer { PyCFunction: watch::wait_of }, ffi::METH_O, c"wait_of(coroutine, /)\n--\n\nReturn the thread, portal, what is awaited and since when (time.monotonic) of a\nfunction that waits on a stack of its own; else None."),
     ffi::PyMethodDef::zeroed(),
 ]);
 

@@ -7,7 +7,7 @@
 use core::cell::Cell;
 use core::ffi::{c_int, c_void};
 use core::ptr;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use verdigris_fiber::{Config, Pool, Stack, StackError};
@@ -17,6 +17,7 @@ use crate::coroutine::GreenCoroutine;
 use crate::greenlet::{self, carrier};
 use crate::reactor::Reactor;
 use crate::thread_state;
+use crate::watch;
 
 /// Native stacks are as deep as the main thread's, so that every recursion
 /// that ends in `RecursionError` there ends in it here.
@@ -152,9 +153,29 @@ extern "C" fn look_around(_: *mut c_void) -> c_int {
     0
 }
 
+/// Something is in the mailbox.
+const MAIL: u8 = 1;
+/// Steps are watched (`watch`).
+const WATCHED: u8 = 2;
+
+/// Has the steps of all threads watched, or no longer.
+pub fn watch_all(on: bool) {
+    for known in runtimes().iter() {
+        if on {
+            known.mailbox.attention.fetch_or(WATCHED, Ordering::Relaxed);
+        } else {
+            known
+                .mailbox
+                .attention
+                .fetch_and(!WATCHED, Ordering::Relaxed);
+        }
+    }
+}
+
 /// Where other threads leave suspended functions that only this thread may unwind.
 struct Mailbox {
-    has_mail: AtomicBool,
+    /// [`MAIL`] and [`WATCHED`]: why a step must not begin just so.
+    attention: AtomicU8,
     state: Mutex<MailboxState>,
 }
 
@@ -173,7 +194,7 @@ unsafe impl Send for Abandoned {}
 impl Mailbox {
     fn new() -> Self {
         Self {
-            has_mail: AtomicBool::new(false),
+            attention: AtomicU8::new(if watch::is_on() { WATCHED } else { 0 }),
             state: Mutex::new(MailboxState {
                 open: true,
                 abandoned: Vec::new(),
@@ -185,14 +206,14 @@ impl Mailbox {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if state.open {
             state.abandoned.push(Abandoned(coroutine));
-            self.has_mail.store(true, Ordering::Release);
+            self.attention.fetch_or(MAIL, Ordering::Release);
         }
         state.open
     }
 
     fn take(&self) -> Vec<Abandoned> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        self.has_mail.store(false, Ordering::Relaxed);
+        self.attention.fetch_and(!MAIL, Ordering::Relaxed);
         core::mem::take(&mut state.abandoned)
     }
 }
@@ -384,10 +405,16 @@ impl Runtime {
         stats
     }
 
-    /// Unwinds what other threads abandoned, if anything.
+    /// Whether a step of this thread must look into the mailbox first, or is watched:
+    /// one question for all that is rare.
     #[inline]
+    pub fn needs_attention(&self) -> bool {
+        self.mailbox.attention.load(Ordering::Relaxed) != 0
+    }
+
+    /// Unwinds what other threads abandoned, if anything.
     pub fn unwind_abandoned(&self) {
-        if self.mailbox.has_mail.load(Ordering::Relaxed) {
+        if self.mailbox.attention.load(Ordering::Relaxed) & MAIL != 0 {
             self.unwind_abandoned_now();
         }
     }

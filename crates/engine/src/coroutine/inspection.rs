@@ -235,10 +235,7 @@ unsafe extern "C" fn get_awaited(this: *mut PyObject, _: *mut c_void) -> *mut Py
         let coroutine: *mut GreenCoroutine = this.cast();
         let mut awaited = ffi::Py_None();
         if GreenCoroutine::seen_state(coroutine) == State::Suspended {
-            let record = (*(*coroutine).activation).awaits;
-            if !record.is_null() {
-                awaited = (*record).awaited;
-            }
+            awaited = GreenCoroutine::awaits(coroutine);
         }
         ffi::Py_NewRef(awaited)
     }

@@ -23,6 +23,7 @@ use crate::greenlet::{self, carrier};
 use crate::portal::Portal;
 use crate::protocol;
 use crate::runtime::{self, Runtime};
+use crate::watch;
 
 pub use class::make_type;
 pub use creation::async_def;
@@ -223,8 +224,44 @@ impl GreenCoroutine {
         // SAFETY: the activation belongs to this thread and is not running.
         unsafe {
             (*this).state = State::Running;
-            // May run code of others, which must find this one taken.
+            if runtime.needs_attention() {
+                return Self::run_with_attention(this, runtime, thread, incoming);
+            }
+            Self::run_now(this, runtime, thread, incoming)
+        }
+    }
+
+    /// The same, where there is something to do first, or the step is watched.
+    #[cold]
+    #[inline(never)]
+    unsafe fn run_with_attention(
+        this: *mut Self,
+        runtime: &Runtime,
+        thread: *mut PyThreadState,
+        incoming: Incoming,
+    ) -> Outcome {
+        // SAFETY: as for `run`. What runs code of others must find this one taken.
+        unsafe {
             runtime.unwind_abandoned();
+            if !watch::is_on() {
+                return Self::run_now(this, runtime, thread, incoming);
+            }
+            watch::goes(this);
+            let outcome = Self::run_now(this, runtime, thread, incoming);
+            watch::went(this, &outcome);
+            outcome
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn run_now(
+        this: *mut Self,
+        runtime: &Runtime,
+        thread: *mut PyThreadState,
+        incoming: Incoming,
+    ) -> Outcome {
+        // SAFETY: as for `run`.
+        unsafe {
             eager::note_resumer((*this).activation, thread);
             match Activation::resume((*this).activation, runtime, thread, incoming) {
                 Outcome::Yielded(value) => {
@@ -403,6 +440,35 @@ impl GreenCoroutine {
         }
     }
 
+    /// The thread it waits on, and new references to what it awaits, the outermost
+    /// first.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, and it is suspended on a stack of its own.
+    pub unsafe fn wait(this: *mut Self) -> (u64, Vec<*mut PyObject>) {
+        // SAFETY: a suspended stack does not change; its records are in C frames that
+        // stay where they are.
+        unsafe { Activation::wait((*this).activation) }
+    }
+
+    /// What it awaits, borrowed: None if that is nothing but its next turn.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, and it is suspended.
+    pub unsafe fn awaits(this: *mut Self) -> *mut PyObject {
+        // SAFETY: as for `wait`.
+        unsafe {
+            let record = (*(*this).activation).awaits;
+            if record.is_null() {
+                ffi::Py_None()
+            } else {
+                (*record).awaited
+            }
+        }
+    }
+
     // ---- the end -----------------------------------------------------------------
 
     /// Nobody holds the coroutine any more, but its function waits: unwind it
@@ -525,6 +591,7 @@ impl GreenCoroutine {
         // SAFETY: suspended. The frames on the stack borrow function and
         // arguments from this object, which the caller has leaked.
         unsafe {
+            watch::forget(this);
             Activation::leak((*this).activation, same_thread);
             (*this).activation = ptr::null_mut();
             (*this).state = State::Ended;

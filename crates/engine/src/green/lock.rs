@@ -92,7 +92,7 @@ unsafe extern "C" fn acquire(
         };
         let acquired = match waits {
             None => return ffi::PyBool_FromLong((*raw).try_acquire().into()),
-            Some(timeout) => RawLock::acquire(raw, timeout),
+            Some(timeout) => RawLock::acquire(raw, this, timeout),
         };
         match acquired {
             Acquired::Yes => ffi::PyBool_FromLong(1),

@@ -6,9 +6,10 @@
 //! was cancelled just then) passes the wake on.
 
 use core::cell::Cell;
+use core::ptr;
 use std::collections::VecDeque;
 
-use pyo3::ffi;
+use pyo3::ffi::{self, PyObject};
 
 use super::gil::{Sleeper, Slept};
 use crate::errors::raise;
@@ -64,19 +65,20 @@ impl RawLock {
         !core::mem::replace(&mut self.locked, true)
     }
 
-    /// Takes the lock, waiting for at most so many seconds.
+    /// Takes the lock, waiting for at most so many seconds. `owner` is the object that
+    /// it is in, for those who want to know what is waited for.
     ///
     /// # Safety
     ///
     /// The GIL is held; `this` stays where it is meanwhile.
-    pub unsafe fn acquire(this: *mut Self, timeout: Option<f64>) -> Acquired {
+    pub unsafe fn acquire(this: *mut Self, owner: *mut PyObject, timeout: Option<f64>) -> Acquired {
         // SAFETY: by contract; `this` is never borrowed across a wait.
         unsafe {
             if (*this).try_acquire() {
                 return Acquired::Yes;
             }
             if here::find().is_some() {
-                Self::acquire_green(this, timeout)
+                Self::acquire_green(this, owner, timeout)
             } else {
                 Self::acquire_blocking(this, timeout)
             }
@@ -84,7 +86,11 @@ impl RawLock {
     }
 
     #[cold]
-    unsafe fn acquire_green(this: *mut Self, timeout: Option<f64>) -> Acquired {
+    unsafe fn acquire_green(
+        this: *mut Self,
+        owner: *mut PyObject,
+        timeout: Option<f64>,
+    ) -> Acquired {
         // SAFETY: as above.
         unsafe {
             let mut deadline = None;
@@ -104,12 +110,15 @@ impl RawLock {
                     return Acquired::Failed;
                 };
                 let me = Queued::Green(wait.waiter());
+                (*wait.waiter()).lock = owner;
                 (*this).enqueue(me, was_woken);
                 let reason = if wait.until(deadline) {
                     wait.suspend()
                 } else {
                     None
                 };
+                // The loop may hold the waiter for longer than this frame holds the lock.
+                (*wait.waiter()).lock = ptr::null_mut();
                 let notified = (*wait.waiter()).reason == Reason::Notified;
                 if !notified {
                     (*this).dequeue(me);

@@ -58,7 +58,7 @@ unsafe fn take_within(lock: *mut RLock, waits: Option<Option<f64>>) -> Acquired 
         let acquired = match waits {
             None if (*raw).try_acquire() => Acquired::Yes,
             None => Acquired::TimedOut,
-            Some(timeout) => RawLock::acquire(raw, timeout),
+            Some(timeout) => RawLock::acquire(raw, lock.cast(), timeout),
         };
         if matches!(acquired, Acquired::Yes) {
             (*lock).owner = me;
@@ -214,7 +214,7 @@ unsafe extern "C" fn acquire_restore(this: *mut PyObject, state: *mut PyObject) 
         // cancellation that comes meanwhile is raised then.
         let mut thrown: *mut PyObject = ptr::null_mut();
         while let Acquired::Failed | Acquired::TimedOut =
-            RawLock::acquire(&raw mut (*lock).raw, None)
+            RawLock::acquire(&raw mut (*lock).raw, lock.cast(), None)
         {
             // An error of ours; or nobody will ever go on with the function.
             if ffi::PyErr_ExceptionMatches(ffi::PyExc_Exception) != 0

@@ -212,6 +212,15 @@ impl Descriptors {
         Ok(())
     }
 
+    /// What a waiter waits for there.
+    pub fn events_of(&mut self, fd: RawFd, waiter: *mut Waiter) -> u8 {
+        let Some(found) = self.get(fd) else {
+            return 0;
+        };
+        let of_waiter = found.waiters.iter().filter(|(known, _)| *known == waiter);
+        of_waiter.fold(0, |all, (_, events)| all | events)
+    }
+
     /// The waiter does not wait any more.
     pub fn remove_waiter(&mut self, fd: RawFd, waiter: *mut Waiter) {
         if let Some(found) = self.get(fd) {

@@ -253,6 +253,19 @@ impl Reactor {
         }
     }
 
+    /// The descriptors that a waiter waits for, with the events.
+    fn events_of(&self, waiter: *mut Waiter) -> Vec<(RawFd, u8)> {
+        let mut state = self.state.borrow_mut();
+        // SAFETY: the waiter is live: whoever calls this holds it.
+        let waiter_ = unsafe { &*waiter };
+        let first = (waiter_.fd >= 0).then_some(waiter_.fd);
+        first
+            .into_iter()
+            .chain(waiter_.more.iter().copied())
+            .map(|fd| (fd, state.descriptors.events_of(fd, waiter)))
+            .collect()
+    }
+
     /// The owner of a registration is gone.
     fn owner_is_gone(&self, fd: RawFd, guard: *mut PyObject) {
         self.state.borrow_mut().descriptors.owner_is_gone(fd, guard);

@@ -56,6 +56,8 @@ pub struct Waiter {
     /// Further ones.
     pub more: Vec<RawFd>,
     pub deadline: Option<Key>,
+    /// The lock in whose queue it is, borrowed from the frame that waits; or null.
+    pub lock: *mut PyObject,
 }
 
 static mut TYPE: *mut ffi::PyTypeObject = ptr::null_mut();
@@ -83,6 +85,7 @@ impl Waiter {
             (*this).fd = -1;
             (&raw mut (*this).more).write(Vec::new());
             (*this).deadline = None;
+            (*this).lock = ptr::null_mut();
             ffi::PyObject_GC_Track(this.cast());
             this
         }
@@ -329,6 +332,52 @@ unsafe extern "C" fn set_blocking(
     0
 }
 
+/// What it waits for: pairs of descriptors and events, the seconds until its deadline
+/// (or None), and its lock (or None). None when it is over.
+unsafe extern "C" fn waits_for(this: *mut PyObject, _: *mut c_void) -> *mut PyObject {
+    // SAFETY: as above; a lock is held by the frame that waits.
+    unsafe {
+        let this: *mut Waiter = this.cast();
+        if (*this).reason != Reason::Pending {
+            return ffi::Py_NewRef(ffi::Py_None());
+        }
+        let left = match (*this).deadline {
+            None => ffi::Py_NewRef(ffi::Py_None()),
+            Some((deadline, _)) => match (*(*this).reactor).now() {
+                Some(now) => ffi::PyFloat_FromDouble(deadline.saturating_sub(now) as f64 / 1e9),
+                None => return ptr::null_mut(),
+            },
+        };
+        // The clock may be the program's own code.
+        let fds = (*(*this).reactor).events_of(this);
+        let lock = if (*this).lock.is_null() {
+            ffi::Py_NewRef(ffi::Py_None())
+        } else {
+            ffi::Py_NewRef((*this).lock)
+        };
+        let list = ffi::PyList_New(0);
+        let mut complete = !list.is_null() && !left.is_null();
+        for (fd, events) in fds {
+            let pair = if complete {
+                ffi::Py_BuildValue(c"(ii)".as_ptr(), fd, c_int::from(events))
+            } else {
+                ptr::null_mut()
+            };
+            complete = !pair.is_null() && ffi::PyList_Append(list, pair) == 0;
+            ffi::Py_XDECREF(pair);
+        }
+        let result = if complete {
+            ffi::PyTuple_Pack(3, list, left, lock)
+        } else {
+            ptr::null_mut()
+        };
+        ffi::Py_XDECREF(list);
+        ffi::Py_XDECREF(left);
+        ffi::Py_DECREF(lock);
+        result
+    }
+}
+
 unsafe extern "C" fn tp_repr(this: *mut PyObject) -> *mut PyObject {
     // SAFETY: as above.
     unsafe {
@@ -472,12 +521,18 @@ static METHODS: Table<[ffi::PyMethodDef; 9]> = Table([
     ffi::PyMethodDef::zeroed(),
 ]);
 
-static ATTRIBUTES: Table<[ffi::PyGetSetDef; 2]> = Table([
+static ATTRIBUTES: Table<[ffi::PyGetSetDef; 3]> = Table([
     attribute(
         c"_asyncio_future_blocking",
         blocking,
         Some(set_blocking),
         c"As a future's.",
+    ),
+    attribute(
+        c"waits_for",
+        waits_for,
+        None,
+        c"Pairs of descriptor and events, the seconds left, and the lock; None when over.",
     ),
     // SAFETY: all fields of a sentinel are null.
     unsafe { core::mem::zeroed() },

@@ -65,6 +65,8 @@ unsafe extern "C" {
     pub fn thread_id(thread: *mut PyThreadState) -> u64;
     #[link_name = "vg_thread_lives"]
     pub fn thread_lives(id: u64) -> c_int;
+    #[link_name = "vg_thread_ident"]
+    pub fn thread_ident(id: u64) -> core::ffi::c_ulong;
     #[link_name = "vg_stop_linking_frames"]
     pub fn stop_linking_frames();
     #[link_name = "vg_unlink_frames"]

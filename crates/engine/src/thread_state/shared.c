@@ -1,6 +1,7 @@
 /* What is the same in both builds of the shim, the one that knows the thread state
  * (switch.h) and the one that does not (portable.c). */
 #include <Python.h>
+#include <stdint.h>
 
 /* Sub-interpreters share the process-wide types of this module, which belong to
  * the main one. Returns 0, or -1 with ImportError set. */
@@ -14,6 +15,17 @@ int vg_check_interpreter(void)
                     "sub-interpreter; run this code in the main one, or in a process "
                     "of its own");
     return -1;
+}
+
+/* What threading.get_ident() is in the thread of a thread state, or 0 if that has
+ * ended. */
+unsigned long vg_thread_ident(uint64_t id)
+{
+    PyThreadState *ts = PyInterpreterState_ThreadHead(PyInterpreterState_Get());
+    while (ts != NULL && PyThreadState_GetID(ts) != id) {
+        ts = PyThreadState_Next(ts);
+    }
+    return ts != NULL ? ts->thread_id : 0;
 }
 
 /* The engine's state of this thread (runtime.rs), or NULL. It is read several
