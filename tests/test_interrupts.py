@@ -24,14 +24,6 @@ CASES = [
     "in_functions",
     "on_a_loop",
     "anywhere",
-    pytest.param(
-        "anywhere_with_spawned_functions",
-        marks=pytest.mark.xfail(
-            hasattr(sys, "gettotalrefcount") and sys.version_info < (3, 12),
-            reason="an exception stays set in spawn or join; seen by the debug build of 3.11",
-            strict=False,
-        ),
-    ),
     "by_hand_anywhere",
     "handlers_that_wait",
 ]

@@ -95,7 +95,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 35]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 37]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
