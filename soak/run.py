@@ -10,6 +10,7 @@ run at once.
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import itertools
 import os
 import shlex
@@ -21,7 +22,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from cells import CHECKOUT, Cell, find, this_one
+from cells import Cell, find, this_one
 from report import Result, table
 
 LOOPS = ["asyncio", "uvloop", "trio"]
@@ -44,7 +45,6 @@ def one_round(cell: Cell, loop: str, seed: int, seconds: float, more: list[str])
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        # Where the package is this very checkout's, and not the cell's.
         env={**os.environ, "PYTHONPATH": package_path(cell)},
         process_group=0,
     )
@@ -62,8 +62,12 @@ def one_round(cell: Cell, loop: str, seed: int, seconds: float, more: list[str])
 
 
 def package_path(cell: Cell) -> str:
-    """A cell of the matrix has the package installed."""
-    return str(CHECKOUT / "python") if Path(sys.executable) == Path(cell.command[2]) else ""
+    """Where a round finds the package: where this program does, or as its cell has it installed."""
+    if Path(sys.executable) != Path(cell.command[2]):
+        return ""
+    found = importlib.util.find_spec("verdigris")
+    assert found is not None and found.origin is not None, "build verdigris first: make build"
+    return str(Path(found.origin).parent.parent)
 
 
 def plan(cells: list[Cell], loops: list[str], minutes: float, at_once: int) -> tuple[int, float]:

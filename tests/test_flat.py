@@ -52,4 +52,5 @@ def test_nothing_is_kept(kind: str) -> None:
     assert min(growth) < SLACK, f"grew by {growth} in {CALLS} calls each"
     assert stats["stacks_in_use"] == 0
     if ON_NATIVE_STACKS:
-        assert stats["stacks_pooled"] <= 256
+        # As many as were in use at once, which a collection ends, and not one for each call.
+        assert stats["stacks_pooled"] < CALLS / 2

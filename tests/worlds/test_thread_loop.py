@@ -126,7 +126,7 @@ def test_a_leftover_that_fails_is_reported(python: Any) -> None:
             finally:
                 raise ValueError("at the end")
         async def starts():
-            block.task = asyncio.create_task(fails())
+            asyncio.kept = asyncio.create_task(fails())
             await asyncio.sleep(0)
         block(starts)
         """,
