@@ -7,7 +7,6 @@ object with the figures.
 from __future__ import annotations
 
 import argparse
-import errno
 import faulthandler
 import functools
 import gc
@@ -155,10 +154,9 @@ def arguments() -> argparse.ArgumentParser:
 def note_unraisable(noted: list[str], error: sys.UnraisableHookArgs) -> None:
     """Notes what nobody could catch; but for a signal while Trio ends a run.
 
-    Trio closes the descriptor that wakes it before it tells the interpreter.
+    Trio closes the sockets that wake it before it tells the interpreter.
     """
-    closed = isinstance(error.exc_value, OSError) and error.exc_value.errno == errno.EBADF
-    if not (closed and "signal wakeup fd" in (error.err_msg or "")):
+    if not (isinstance(error.exc_value, OSError) and "signal wakeup fd" in (error.err_msg or "")):
         noted.append(f"{error.exc_value!r} in {error.object!r}, {error.err_msg}")
 
 
