@@ -156,7 +156,8 @@ def note_unraisable(noted: list[str], error: sys.UnraisableHookArgs) -> None:
 
     Trio closes the sockets that wake it before it tells the interpreter.
     """
-    if not (isinstance(error.exc_value, OSError) and "signal wakeup fd" in (error.err_msg or "")):
+    # CPython names no object then, and some versions print the message apart.
+    if not (isinstance(error.exc_value, OSError) and error.object is None):
         noted.append(f"{error.exc_value!r} in {error.object!r}, {error.err_msg}")
 
 
