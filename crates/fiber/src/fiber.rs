@@ -60,6 +60,29 @@ impl<Input: 'static, Yield: 'static, Return: 'static> Fiber<Input, Yield, Return
     where
         F: FnOnce(&Suspender<Input, Yield>, Input) -> Return + 'static,
     {
+        // SAFETY: nothing that `f` captures can end.
+        unsafe { Self::new_unchecked(stack, f) }
+    }
+}
+
+impl<Input, Yield, Return> Fiber<Input, Yield, Return> {
+    /// As [`new`](Fiber::new), for a closure that borrows.
+    ///
+    /// # Safety
+    ///
+    /// The fiber ends before what `f` borrows does: `f` returns, or the fiber is dropped and its
+    /// stack is unwound. Forgetting or [leaking](Fiber::leak) a suspended fiber is not an end: a
+    /// frame on it may have lent the borrowed values to another thread (`std::thread::scope`), and
+    /// relies on being there until that thread is done.
+    ///
+    /// # Panics
+    ///
+    /// What `f` captures takes more than half of the stack.
+    #[inline(always)]
+    pub unsafe fn new_unchecked<F>(stack: Stack, f: F) -> Self
+    where
+        F: FnOnce(&Suspender<Input, Yield>, Input) -> Return,
+    {
         // The closure is copied to the stack without looking at the guard. Known at compile time
         // for all but absurd closures.
         if size_of::<F>() > 1024 {
@@ -69,9 +92,12 @@ impl<Input: 'static, Yield: 'static, Return: 'static> Fiber<Input, Yield, Return
                 size_of::<F>()
             );
         }
-        let coroutine = Coroutine::with_stack(stack.raw(), move |yielder, input| {
-            f(Suspender::of(yielder), input)
-        });
+        // SAFETY: what `f` borrows is good until the fiber ends, by the caller's promise.
+        let coroutine = unsafe {
+            Coroutine::with_stack_unchecked(stack.raw(), move |yielder, input| {
+                f(Suspender::of(yielder), input)
+            })
+        };
         Self {
             coroutine: ManuallyDrop::new(coroutine),
             stack,
