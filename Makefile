@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net bench-worlds matrix neighbours compatibility conformance build clean
+.PHONY: help demo test check format bench bench-net bench-rust bench-worlds matrix neighbours compatibility conformance build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,8 +35,8 @@ help: ## list the targets
 demo: build ## the first program: threads, asyncio, unchanged on each loop; then 10,000 at once
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: build $(STAMPS)/test ## the tests: the fiber crate's, then the package's
-	cargo test --quiet --package verdigris-fiber
+test: build $(STAMPS)/test ## the tests: the Rust crates', then the package's
+	cargo test --quiet --package verdigris-fiber --package verdigris-await
 	$(BIN)/python -m pytest $(ARGS)
 
 check: build $(STAMPS)/test $(STAMPS)/check ## formatting, lints and types, of Rust and of Python
@@ -57,6 +57,9 @@ bench: build $(STAMPS)/bench ## measure against native async/await and every pee
 
 bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, with every peer, against real servers
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
+
+bench-rust: ## measure the Rust crate against every other way to await in sync code
+	cargo bench --quiet --package verdigris-await $(if $(ARGS),-- $(ARGS))
 
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)
