@@ -28,7 +28,7 @@ type FunctionFiber<T> = Fiber<(), (), thread::Result<T>>;
 ///
 /// It is not `Send`: code on a stack may hold addresses of thread-locals, guards of locks and `Rc`s
 /// that the compiler does not see. Run it where futures may stay on one thread: `block_on`, a
-/// `LocalSet`, a `LocalExecutor`; or hand the closure to `spawn_pinned`.
+/// `LocalSet`, a `LocalExecutor`; or hand the closure to [`spawn_pinned`](crate::spawn_pinned).
 ///
 /// ```compile_fail,E0277
 /// fn send<T: Send>(_: T) {}
