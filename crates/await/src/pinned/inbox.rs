@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::mem;
 use std::pin::Pin;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::Wake;
 
+use super::sync::{Condvar, Mutex, MutexGuard};
 use crate::Builder;
 
 /// Names a function of one thread. Never used twice, so that what is late finds nobody.

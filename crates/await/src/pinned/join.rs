@@ -3,11 +3,12 @@
 use std::fmt;
 use std::panic;
 use std::pin::Pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use super::inbox::{Id, Inbox};
+use super::sync::{Mutex, MutexGuard};
 
 /// The result of a function that runs on a pinned thread, as a future that is `Send`.
 ///
@@ -57,7 +58,7 @@ impl<T> Slot<T> {
         }
     }
 
-    fn poll(&self, cx: &mut Context<'_>) -> Poll<thread::Result<T>> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<thread::Result<T>> {
         let mut state = self.lock();
         match &mut *state {
             State::Pending(Some(waker)) => waker.clone_from(cx.waker()),

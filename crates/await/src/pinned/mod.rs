@@ -16,5 +16,16 @@ mod inbox;
 mod join;
 mod threads;
 
+#[cfg(all(test, verdigris_loom))]
+mod loom_tests;
+
+/// The locks, of `loom` in a build that checks all their orders.
+mod sync {
+    #[cfg(verdigris_loom)]
+    pub(super) use loom::sync::{Condvar, Mutex, MutexGuard};
+    #[cfg(not(verdigris_loom))]
+    pub(super) use std::sync::{Condvar, Mutex, MutexGuard};
+}
+
 pub use join::JoinHandle;
 pub use threads::{PinnedThreads, PinnedThreadsBuilder, spawn_pinned};
