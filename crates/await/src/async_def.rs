@@ -120,6 +120,15 @@ where
 /// borrows ends, and it is not forgotten. In a program built with `panic = "abort"` it must be
 /// polled to its end. Otherwise a frame on its stack may be gone without having ended, and frames
 /// may rely on that: [`std::thread::scope`] waits in one for threads that borrow.
+///
+/// ```
+/// use verdigris_await::{async_def_unchecked, await_};
+///
+/// let text = String::from("borrowed");
+/// // SAFETY: `block_on` polls it to its end, or drops it.
+/// let future = unsafe { async_def_unchecked(|| await_(async { text.len() })) };
+/// assert_eq!(pollster::block_on(future), 8);
+/// ```
 #[inline]
 pub unsafe fn async_def_unchecked<F, T>(f: F) -> AsyncDef<F, T>
 where
