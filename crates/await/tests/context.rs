@@ -10,7 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use common::{poll_once, yield_now};
-use verdigris_await::{AwaitError, AwaitExt, Builder, async_def, await_, has_context, try_await};
+use verdigris_await::{AwaitError, Builder, async_def, await_, has_context, try_await};
 
 #[test]
 fn the_future_gets_the_very_context_of_the_poll_at_hand() {
@@ -161,4 +161,26 @@ fn builders_choose_the_stack() {
         .try_async_def(|| ())
         .unwrap_err();
     assert!(error.to_string().contains("stack_size"), "{error}");
+}
+
+#[test]
+fn code_that_stacker_runs_on_another_stack_waits_and_is_unwound() {
+    let grown = || {
+        async_def(|| {
+            stacker::grow(1 << 20, || {
+                await_(yield_now());
+                await_(yield_now());
+                7
+            })
+        })
+    };
+    let (mut one, mut other, mut dropped) = (grown(), grown(), grown());
+    for future in [&mut one, &mut other, &mut dropped] {
+        assert!(poll_once(future).is_pending());
+    }
+    drop(dropped);
+    assert!(poll_once(&mut one).is_pending());
+    assert!(poll_once(&mut other).is_pending());
+    assert_eq!(poll_once(&mut one), Poll::Ready(7));
+    assert_eq!(poll_once(&mut other), Poll::Ready(7));
 }
