@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format docs bench bench-net bench-worlds memory matrix neighbours compatibility conformance \
+.PHONY: help demo test test-rust check format docs bench bench-net bench-rust bench-worlds memory matrix neighbours compatibility conformance \
 	soak sanitize wheels refusals aarch64 build clean
 
 help: ## list the targets
@@ -36,9 +36,19 @@ help: ## list the targets
 demo: build ## the first program: threads, asyncio, unchanged on each loop; then 10,000 at once
 	$(BIN)/python examples/demo.py $(ARGS)
 
-test: build $(STAMPS)/test ## the tests: the fiber crate's, then the package's
-	cargo test --quiet --package verdigris-fiber
+test: build $(STAMPS)/test ## the tests: the Rust crates', then the package's
+	cargo test --quiet --package verdigris-fiber --package verdigris-await
 	$(BIN)/python -m pytest $(ARGS)
+
+# The sanitizer and the codes of compile_fail need a nightly toolchain; `make test` is the rest.
+SANITIZED = RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 cargo +nightly test --quiet \
+	--target $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p') --target-dir target/sanitized
+test-rust: ## more tests of the Rust crates: without unwinding, every order of locks, AddressSanitizer
+	cargo run --quiet --package verdigris-await --example dropped_without_unwinding
+	RUSTFLAGS='--cfg verdigris_loom' cargo test --quiet --package verdigris-await --lib --target-dir target/loom
+	$(SANITIZED) --package verdigris-await --features sanitizer --tests
+	$(SANITIZED) --package verdigris-fiber --features sanitizer --test pool --test float_control
+	cargo +nightly test --quiet --package verdigris-await --doc --target-dir target/nightly
 
 check: build $(STAMPS)/test $(STAMPS)/check ## formatting, lints and types, of Rust and of Python
 	cargo fmt --all --check
@@ -62,6 +72,9 @@ bench: build $(STAMPS)/bench ## measure against native async/await and every pee
 
 bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, with every peer, against real servers
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
+
+bench-rust: ## measure the Rust crate against every other way to await in sync code
+	cargo bench --quiet --package verdigris-await $(if $(ARGS),-- $(ARGS))
 
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)

@@ -9,7 +9,7 @@
 //! | floating-point control words | `float_control.rs`, on both sides |
 //! | signal mask, thread-locals, `errno` | nobody: they are the thread's |
 
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::ptr;
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -60,6 +60,29 @@ impl<Input: 'static, Yield: 'static, Return: 'static> Fiber<Input, Yield, Return
     where
         F: FnOnce(&Suspender<Input, Yield>, Input) -> Return + 'static,
     {
+        // SAFETY: nothing that `f` captures can end.
+        unsafe { Self::new_unchecked(stack, f) }
+    }
+}
+
+impl<Input, Yield, Return> Fiber<Input, Yield, Return> {
+    /// As [`new`](Fiber::new), for a closure that borrows.
+    ///
+    /// # Safety
+    ///
+    /// The fiber ends before what `f` borrows does: `f` returns, or the fiber is dropped and its
+    /// stack is unwound. Forgetting or [leaking](Fiber::leak) a suspended fiber is not an end: a
+    /// frame on it may have lent the borrowed values to another thread (`std::thread::scope`), and
+    /// relies on being there until that thread is done.
+    ///
+    /// # Panics
+    ///
+    /// What `f` captures takes more than half of the stack.
+    #[inline(always)]
+    pub unsafe fn new_unchecked<F>(stack: Stack, f: F) -> Self
+    where
+        F: FnOnce(&Suspender<Input, Yield>, Input) -> Return,
+    {
         // The closure is copied to the stack without looking at the guard. Known at compile time
         // for all but absurd closures.
         if size_of::<F>() > 1024 {
@@ -69,9 +92,12 @@ impl<Input: 'static, Yield: 'static, Return: 'static> Fiber<Input, Yield, Return
                 size_of::<F>()
             );
         }
-        let coroutine = Coroutine::with_stack(stack.raw(), move |yielder, input| {
-            f(Suspender::of(yielder), input)
-        });
+        // SAFETY: what `f` borrows is good until the fiber ends, by the caller's promise.
+        let coroutine = unsafe {
+            Coroutine::with_stack_unchecked(stack.raw(), move |yielder, input| {
+                f(Suspender::of(yielder), input)
+            })
+        };
         Self {
             coroutine: ManuallyDrop::new(coroutine),
             stack,
@@ -107,11 +133,14 @@ impl<Input: 'static, Yield: 'static, Return: 'static> Fiber<Input, Yield, Return
             self.is_done(),
             "the fiber has not ended; resume it to its end, drop it, or leak it"
         );
-        // SAFETY: the fiber is forgotten at once, so the stack is not used twice. Its coroutine has
-        // ended and owns nothing.
-        let stack = unsafe { ptr::read(&self.stack) };
-        mem::forget(self);
-        stack
+        let mut this = ManuallyDrop::new(self);
+        if cfg!(feature = "sanitizer") {
+            // SAFETY: dropped once: `this` is forgotten.
+            unsafe { ManuallyDrop::drop(&mut this.coroutine) };
+        }
+        // SAFETY: the fiber is forgotten, so the stack is not used twice. Its coroutine has ended
+        // and owns nothing.
+        unsafe { ptr::read(&this.stack) }
     }
 
     /// Forgets the fiber where it stands: nothing on its stack is dropped, nothing of it ever runs
@@ -149,7 +178,8 @@ impl<Input, Yield, Return> Fiber<Input, Yield, Return> {
 impl<Input, Yield, Return> Drop for Fiber<Input, Yield, Return> {
     #[inline]
     fn drop(&mut self) {
-        if self.is_done() {
+        // With AddressSanitizer the coroutine has marks of its frames to remove, even then.
+        if self.is_done() && !cfg!(feature = "sanitizer") {
             return;
         }
         // Unwinding runs code of the fiber.
