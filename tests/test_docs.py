@@ -125,7 +125,8 @@ def test_cells_of_the_page_about_notebooks_run_as_shown(tmp_path: Path) -> None:
     page = ROOT / "docs/howto-notebooks.md"
     assert len(pages.blocks_of(page, "py")) > 5
     done = subprocess.run(
-        [sys.executable, pages.__file__, "--cells", str(page)],
+        # A debug build shows what IPython is told is deprecated.
+        [sys.executable, "-W", "ignore::DeprecationWarning", pages.__file__, "--cells", str(page)],
         capture_output=True,
         text=True,
         timeout=120,

@@ -350,12 +350,16 @@ def an_error_nobody_catches():
 def threads_that_wait_at_the_end():
     """Threads that are no daemons are waited for, with the functions they drive."""
 
+    left = threading.Event()
+
     def body():
+        left.wait()
         asyncio.run(async_def(lambda: await_(asyncio.sleep(0.05)) or say("thread")))
 
     for _ in range(3):
         threading.Thread(target=body).start()
     say("leaving")
+    left.set()
 
 
 # --- daemon threads ----------------------------------------------------------
