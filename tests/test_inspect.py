@@ -601,6 +601,7 @@ def test_ctrl_c_in_the_watcher_is_the_programs(python: Any) -> None:
 
 def test_while_other_threads_go_on(python: Any) -> None:
     done = python("inspect_from_a_thread.py")
+    assert done.stderr == ""
     assert done.stdout == "thread None ['waits_by_hand', '__await__']\nseen True\nover\n"
 
 

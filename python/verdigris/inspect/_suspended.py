@@ -114,11 +114,14 @@ def suspended() -> list[Suspended]:
         if id(portal) in seen_portals or portal.cr_running or not portal.cr_suspended:
             continue
         below = list(chain(portal))[1:]
+        own = frames(portal)
+        if not own:
+            continue
         found.append(
             Suspended(
                 portal.__qualname__,
                 portal,
-                _stack([*frames(portal), *_frames_below(below)]),
+                _stack([*own, *_frames_below(below)]),
                 _words.of_chain(below),
                 None,
                 heap.task_of(portal),
