@@ -53,6 +53,7 @@ def test_threads_processes_and_descriptors(python: Any, case: str) -> None:
     assert python("limits.py", case).stdout == "orderly\n"
 
 
+@needs_native_stacks
 @pytest.mark.parametrize("case", ["an_unlimited_stack", "threads_with_small_stacks"])
 def test_the_threads_own_stack(python: Any, case: str) -> None:
     if case == "an_unlimited_stack" and os.geteuid() != 0:
