@@ -42,8 +42,8 @@ def look() -> Heap:
             heap.functions.append(thing)
         elif kind is PortalCoroutine:
             heap.portals.append(thing)
-        else:
-            name, coroutine = names[kind](thing)
+        elif (task := names[kind](thing)) is not None:
+            name, coroutine = task
             for below in chain(coroutine):
                 heap._task_of[id(below)] = name
     return heap
@@ -54,11 +54,13 @@ def _task_types() -> dict[type, Any]:
     types: dict[type, Any] = {}
     asyncio: Any = sys.modules.get("asyncio")
     if asyncio is not None:
+        written_in_c: Any = getattr(asyncio.tasks, "_CTask", None)
         pending: list[type] = [asyncio.Task, asyncio.tasks._PyTask]
         while pending:
             kind = pending.pop()
             if kind not in types:
-                types[kind] = _of_asyncio
+                is_c = written_in_c is not None and issubclass(kind, written_in_c)
+                types[kind] = _of_c_task if is_c else _of_python_task
                 pending.extend(type.__subclasses__(kind))
     trio: Any = sys.modules.get("trio")
     if trio is not None and hasattr(trio, "lowlevel"):
@@ -69,9 +71,24 @@ def _task_types() -> dict[type, Any]:
     return types
 
 
-def _of_asyncio(task: Any) -> tuple[str, object]:
-    return task.get_name(), task.get_coro()
+def _of_c_task(task: Any) -> tuple[str, object] | None:
+    # The collector knows a task before it is made to its end, which another thread may be about.
+    # Asked for a name or a coroutine that is not there yet, asyncio's C code crashes.
+    parts = gc.get_referents(task)
+    has_name = any(isinstance(part, (str, int)) for part in parts)
+    has_coroutine = any(hasattr(type(part), "send") for part in parts)
+    return (task.get_name(), task.get_coro()) if has_name and has_coroutine else None
 
 
-def _of_trio(task: Any) -> tuple[str, object]:
-    return task.name, task.coro
+def _of_python_task(task: Any) -> tuple[str, object] | None:
+    try:
+        return task.get_name(), task.get_coro()
+    except AttributeError:  # not yet made to its end
+        return None
+
+
+def _of_trio(task: Any) -> tuple[str, object] | None:
+    try:
+        return task.name, task.coro
+    except AttributeError:  # not yet made to its end
+        return None
