@@ -12,7 +12,7 @@ use std::process::Command;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use verdigris_await::{async_def, await_};
+use verdigris_await::{async_def, await_, spawn_pinned};
 
 const ROUNDS: usize = 31;
 
@@ -57,6 +57,12 @@ const TABLES: &[Table] = &[
                 turns: 2_000,
                 key: None,
                 run: enter_in_place,
+            },
+            Row {
+                name: "spawn_pinned",
+                turns: 500,
+                key: None,
+                run: enter_spawn_pinned,
             },
             Row {
                 name: "spawn_blocking",
@@ -334,6 +340,14 @@ fn enter_spawn_blocking(turns: u32) {
     on_worker(async move {
         for _ in 0..turns {
             tokio::task::spawn_blocking(|| ()).await.expect("no panic");
+        }
+    });
+}
+
+fn enter_spawn_pinned(turns: u32) {
+    on_worker(async move {
+        for _ in 0..turns {
+            spawn_pinned(|| ()).await;
         }
     });
 }

@@ -118,7 +118,8 @@ pub(crate) fn current() -> *const Scope {
 /// Whether [`await_`](crate::await_) can wait here.
 ///
 /// False outside of [`async_def`](crate::async_def), in the poll of a future that is being awaited,
-/// and in a function whose future was dropped.
+/// and in a function whose future was dropped. While a panic unwinds the function it is true: what
+/// is ready can be had then, see [`AwaitError::Unwinding`](crate::AwaitError::Unwinding).
 ///
 /// ```
 /// use verdigris_await::{async_def, await_, has_context};

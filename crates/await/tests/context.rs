@@ -164,6 +164,10 @@ fn builders_choose_the_stack() {
 }
 
 #[test]
+#[cfg_attr(
+    feature = "sanitizer",
+    ignore = "stacker tells AddressSanitizer of no switch"
+)]
 fn code_that_stacker_runs_on_another_stack_waits_and_is_unwound() {
     let grown = || {
         async_def(|| {

@@ -196,3 +196,19 @@ fn a_builder_chooses_the_size_of_stacks() {
         .unwrap();
     assert_eq!(pollster::block_on(threads.spawn(|| await_(async { 4 }))), 4);
 }
+
+#[test]
+fn handles_of_a_thread_that_never_works_panic() {
+    let threads = PinnedThreads::builder()
+        .threads(1)
+        .around(|_work| ())
+        .build()
+        .unwrap();
+    // Before or after the thread has gone.
+    for _ in 0..10 {
+        let function = threads.spawn(|| 1);
+        let payload = catch_unwind(AssertUnwindSafe(|| pollster::block_on(function))).unwrap_err();
+        let told = payload.downcast_ref::<&str>().unwrap();
+        assert!(told.contains("around"), "{told}");
+    }
+}

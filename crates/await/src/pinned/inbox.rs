@@ -29,6 +29,8 @@ pub(super) struct Inbox {
 pub(super) struct Letters {
     next_id: Id,
     closed: bool,
+    /// The thread is gone, and looks no more.
+    ended: bool,
     pub(super) starts: Vec<(Id, Start)>,
     pub(super) cancels: Vec<Id>,
     pub(super) wakes: Vec<Id>,
@@ -46,10 +48,25 @@ impl Inbox {
         let mut letters = self.lock();
         let id = letters.next_id;
         letters.next_id += 1;
+        if letters.ended {
+            // Dropped outside of the lock: what the closure captured is the caller's.
+            drop(letters);
+            drop(start);
+            return id;
+        }
         letters.starts.push((id, start));
         drop(letters);
         self.arrived.notify_one();
         id
+    }
+
+    /// The thread ends, whatever is still here.
+    pub(super) fn end(&self) {
+        let mut letters = self.lock();
+        letters.ended = true;
+        let starts = mem::take(&mut letters.starts);
+        drop(letters);
+        drop(starts);
     }
 
     pub(super) fn cancel(&self, id: Id) {

@@ -75,6 +75,25 @@ impl<T> Slot<T> {
     }
 }
 
+/// What the function's thread holds of a slot: it is filled whatever happens there.
+pub(super) struct Promise<T>(pub(super) Arc<Slot<T>>);
+
+impl<T> Promise<T> {
+    pub(super) fn keep(self, result: thread::Result<T>) {
+        self.0.fill(result);
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        if matches!(&*self.0.lock(), State::Pending(_)) {
+            let told = "the thread of a pinned function ended before the function did; see what \
+                        `PinnedThreadsBuilder::around` was given";
+            self.0.fill(Err(Box::new(told)));
+        }
+    }
+}
+
 impl<T> JoinHandle<T> {
     pub(super) fn new(slot: Arc<Slot<T>>, inbox: Arc<Inbox>, id: Id) -> Self {
         Self {

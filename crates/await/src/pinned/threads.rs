@@ -13,7 +13,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 
 use super::inbox::{Id, Inbox, Running, Wakes};
-use super::join::{JoinHandle, Slot};
+use super::join::{JoinHandle, Promise, Slot};
 use crate::Builder;
 
 /// What runs around the work of each thread, from its start to its end.
@@ -122,10 +122,10 @@ impl PinnedThreads {
         let turn = self.turn.fetch_add(1, Ordering::Relaxed) % self.inboxes.len();
         let inbox = &self.inboxes[turn];
         let slot = Arc::new(Slot::new());
-        let fills = slot.clone();
+        let promise = Promise(slot.clone());
         let id = inbox.start(Box::new(move |builder| {
             let function = builder.async_def(f);
-            Box::pin(async move { fills.fill(caught(function).await) })
+            Box::pin(async move { promise.keep(caught(function).await) })
         }));
         JoinHandle::new(slot, inbox.clone(), id)
     }
@@ -177,7 +177,8 @@ impl PinnedThreadsBuilder {
     }
 
     /// What runs around the work of each thread, from its start to its end: it calls its argument,
-    /// once. For what a runtime keeps in thread-locals, like tokio's `Handle::enter`.
+    /// once. For what a runtime keeps in thread-locals, like tokio's `Handle::enter`. If it does not,
+    /// or panics, the functions of the thread end, and their handles panic.
     pub fn around(mut self, around: impl Fn(&mut dyn FnMut()) + Send + Sync + 'static) -> Self {
         self.around = Some(Arc::new(around));
         self
@@ -203,6 +204,7 @@ impl PinnedThreadsBuilder {
             thread::Builder::new()
                 .name("verdigris-pinned".to_owned())
                 .spawn(move || {
+                    let _ends = Ends(&inbox);
                     let mut work = || work(&inbox, stack_size);
                     match around {
                         Some(around) => around(&mut work),
@@ -220,6 +222,15 @@ impl fmt::Debug for PinnedThreadsBuilder {
             .field("threads", &self.threads)
             .field("stack_size", &self.stack_size)
             .finish_non_exhaustive()
+    }
+}
+
+/// Ends an inbox with its thread, even if what is around the work panics or never works.
+struct Ends<'a>(&'a Inbox);
+
+impl Drop for Ends<'_> {
+    fn drop(&mut self) {
+        self.0.end();
     }
 }
 
