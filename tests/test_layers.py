@@ -20,7 +20,8 @@ import verdigris
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = Path(verdigris.__file__).resolve().parent
-FIBER = ROOT / "crates" / "fiber"
+#: The crates without Python.
+FIBER, AWAIT = (ROOT / "crates" / name for name in ("fiber", "await"))
 
 
 def sources(of: Path, pattern: str) -> list[Path]:
@@ -140,18 +141,25 @@ def without_comments(rust: str) -> str:
 
 
 @pytest.mark.skipif(not FIBER.exists(), reason="an installed package has no crates beside it")
-def test_the_fiber_crate_knows_no_python() -> None:
-    manifest = (FIBER / "Cargo.toml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("crate", [FIBER, AWAIT], ids=["fiber", "await"])
+def test_the_crate_knows_no_python(crate: Path) -> None:
+    manifest = (crate / "Cargo.toml").read_text(encoding="utf-8")
     assert not re.search(r"pyo3|python", manifest, re.IGNORECASE)
-    for path in sources(FIBER / "src", "*.rs"):
+    for path in sources(crate / "src", "*.rs"):
         text = without_comments(path.read_text(encoding="utf-8"))
         assert not re.search(r"\b(pyo3|python|cpython|pyobject)", text, re.IGNORECASE), path.name
 
 
 @pytest.mark.skipif(not FIBER.exists(), reason="an installed package has no crates beside it")
-def test_the_fiber_crate_does_not_depend_on_the_engine() -> None:
-    manifest = (FIBER / "Cargo.toml").read_text(encoding="utf-8")
+@pytest.mark.parametrize("crate", [FIBER, AWAIT], ids=["fiber", "await"])
+def test_the_crate_does_not_depend_on_the_engine(crate: Path) -> None:
+    manifest = (crate / "Cargo.toml").read_text(encoding="utf-8")
     assert "verdigris-engine" not in manifest and "../engine" not in manifest
+
+
+@pytest.mark.skipif(not FIBER.exists(), reason="an installed package has no crates beside it")
+def test_the_fiber_crate_does_not_depend_on_its_users() -> None:
+    assert "verdigris-await" not in (FIBER / "Cargo.toml").read_text(encoding="utf-8")
 
 
 @needs_native_stacks
