@@ -8,10 +8,10 @@ import pytest
 from conftest import needs_native_stacks, needs_thread_state
 
 CASES = [
-    "collector_at_any_moment",
+    pytest.param("collector_at_any_moment", marks=needs_native_stacks),
     "collector_on_the_drivers_side",
-    "weakref_callbacks_at_any_moment",
-    "weakref_finalize_with_others_waiting",
+    pytest.param("weakref_callbacks_at_any_moment", marks=needs_native_stacks),
+    pytest.param("weakref_finalize_with_others_waiting", marks=needs_native_stacks),
     "collector_callbacks",
     "while_it_is_being_closed",
     pytest.param("steps_and_drops_others", marks=needs_thread_state),
@@ -19,8 +19,8 @@ CASES = [
     pytest.param("deep_deallocation_that_waits", marks=needs_native_stacks),
     pytest.param("deep_deallocation_that_is_closed", marks=needs_native_stacks),
     "hooks",
-    "in_portals_and_tasks",
-    "in_threads",
+    pytest.param("in_portals_and_tasks", marks=needs_native_stacks),
+    pytest.param("in_threads", marks=needs_native_stacks),
 ]
 
 

@@ -6,10 +6,11 @@ import os
 from typing import Any
 
 import pytest
+from conftest import needs_native_stacks
 
 CASES = [
     "in_del",
-    "in_del_during_collection",
+    pytest.param("in_del_during_collection", marks=needs_native_stacks),
     "in_weakref_callback",
     "in_signal_handler",
     "signals_in_a_busy_loop",

@@ -230,3 +230,48 @@ def test_what_the_collector_finds_is_unwound_after_the_collection(
     soak = Path(__file__).resolve().parent.parent / "soak" / "round.py"
     only = ("--only", "cycle,collect", "--seconds", 3)
     python(str(soak), *only, env={"VERDIGRIS_ENGINE": "greenlet"})
+
+
+def test_nothing_is_switched_while_the_collector_runs(on_greenlets: Any) -> None:
+    program = """
+import sys
+
+class Ends:
+    def __init__(self, does):
+        self.me, self.does = self, does
+
+    def __del__(self):
+        try:
+            self.does()
+        except RuntimeError as refusal:
+            print("in a finalizer that the garbage collector calls" in str(refusal))
+
+other = async_def(waits)
+other.send(None)
+def function():
+    Ends(waits)
+    Ends(lambda: other.send(None))
+    gc.collect()
+    return waits()
+
+print(run(async_def(function)), other.cr_suspended)
+other.close()
+
+ended = []
+def for_ever(me):
+    try:
+        waits()
+    finally:
+        ended.append(1)
+
+def drop():
+    me = []
+    me.append(async_def(for_ever, me))
+    me[0].send(None)
+
+for _ in range(100):
+    drop()
+gc.collect()
+print(len(ended), _engine.stats()["stacks_in_use"])
+"""
+    assert on_greenlets(program) == ["True", "True", "answer True", "100 0"]

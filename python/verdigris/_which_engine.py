@@ -6,6 +6,7 @@ The choice is the process's, and made before the first function: there are never
 """
 
 import atexit
+import gc
 import os
 import sys
 from typing import Literal
@@ -75,6 +76,7 @@ def _use_greenlet(why: str) -> None:
             "pip install 'verdigris[greenlet]'"
         ) from error
     _engine.use_greenlet()
+    gc.callbacks.append(_engine.note_collection)
     # Before greenlet's own, after which it switches no more.
     atexit.register(_engine.unwind_waiting)
     name, reason = _GREENLET, why

@@ -95,7 +95,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 37]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 38]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
@@ -110,6 +110,7 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 37]> = Table([
     method(c"_register_other_waiter", ffi::PyMethodDefPointer { PyCFunction: await_::register_other_waiter }, ffi::METH_O, c"_register_other_waiter(waiter, /)\n--\n\nSet what await_() asks to wait, where no stack of the engine runs: it returns\nthe result or NotImplemented. With None it tells whether it could wait."),
     method(c"isolate_greenlet", ffi::PyMethodDefPointer { PyCFunction: greenlet::isolate }, ffi::METH_NOARGS, c"isolate_greenlet()\n--\n\nMake the extension greenlet, which was just loaded, see a thread in each native\nstack. Return whether that can be done."),
     method(c"use_greenlet", ffi::PyMethodDefPointer { PyCFunction: greenlet::carrier::choose }, ffi::METH_NOARGS, c"use_greenlet()\n--\n\nRun functions on greenlets from now on. The extension must be loaded, and no\nfunction run or wait on a native stack."),
+    method(c"note_collection", ffi::PyMethodDefPointer { PyCFunctionFast: greenlet::carrier::collecting::note }, ffi::METH_FASTCALL, c"note_collection(phase, info, /)\n--\n\nOne of gc.callbacks: where greenlets carry functions nothing is switched in a collection."),
     method(
         c"unwind_waiting",
         ffi::PyMethodDefPointer {

@@ -414,6 +414,9 @@ impl Runtime {
 
     /// Unwinds what other threads abandoned, if anything.
     pub fn unwind_abandoned(&self) {
+        if carrier::collecting::is_here() {
+            return; // asked again when that is over
+        }
         if self.mailbox.attention.load(Ordering::Relaxed) & MAIL != 0 {
             self.unwind_abandoned_now();
         }

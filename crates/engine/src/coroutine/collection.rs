@@ -22,10 +22,7 @@ pub unsafe extern "C" fn tp_finalize(this: *mut PyObject) {
             }
             State::Suspended => {
                 let exception = errors::take();
-                // A deallocation holds the only reference. The collector holds one of its own
-                // beside those of the cycle.
-                let by_collector = ffi::Py_REFCNT(this) > 1;
-                if !(by_collector && GreenCoroutine::abandon_later(coroutine)) {
+                if !GreenCoroutine::abandon_later(coroutine) {
                     GreenCoroutine::abandon(coroutine);
                 }
                 errors::restore(exception);

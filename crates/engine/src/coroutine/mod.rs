@@ -207,8 +207,13 @@ impl GreenCoroutine {
                 _ => return Err(errors::raise_wrong_thread(Self::qualname(this))),
             };
             greenlet::check(runtime)?;
-            if !(*activation).carrier.is_null() && !carrier::adopt(activation) {
-                return Err(ptr::null_mut());
+            if !(*activation).carrier.is_null() {
+                if carrier::collecting::is_here() {
+                    return Err(carrier::collecting::refuse());
+                }
+                if !carrier::adopt(activation) {
+                    return Err(ptr::null_mut());
+                }
             }
             Ok(runtime)
         }
@@ -525,11 +530,7 @@ impl GreenCoroutine {
     }
 
     /// In a collection: leaves a function that a greenlet carries to be unwound after it, and
-    /// tells whether that is so.
-    ///
-    /// The collector keeps the heads of its lists on the C stack, and objects point there. greenlet
-    /// moves slices of that stack away to switch, and what is freed meanwhile is unlinked from a
-    /// list whose head is elsewhere. (A native stack leaves the collector's where it is.)
+    /// tells whether that is so (`carrier::collecting`).
     ///
     /// # Safety
     ///
@@ -538,7 +539,10 @@ impl GreenCoroutine {
         // SAFETY: by contract.
         unsafe {
             let activation = (*this).activation;
-            if (*activation).carrier.is_null() || !Activation::thread_lives(activation) {
+            if (*activation).carrier.is_null()
+                || !carrier::collecting::is_here()
+                || !Activation::thread_lives(activation)
+            {
                 return false;
             }
             ffi::Py_INCREF(this.cast());

@@ -14,6 +14,7 @@
 //! runs, it is answered by `greenlet.error` where the running function is. So
 //! greenlets of any origin can do no more harm than raise that.
 
+pub mod collecting;
 mod pool;
 
 use core::cell::Cell;
@@ -413,6 +414,10 @@ unsafe fn put_away(runtime: &Runtime, this: *mut Activation) {
 pub unsafe fn suspend(this: *mut Activation) -> Result<(), Incoming> {
     // SAFETY: by contract.
     unsafe {
+        if collecting::is_here() {
+            collecting::refuse();
+            return Err(Incoming::Exception(errors::take()));
+        }
         let api = api();
         let thread = ffi::PyThreadState_Get();
         let carrier = (*this).carrier;
