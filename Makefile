@@ -59,7 +59,7 @@ bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, w
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
 
 bench-rust: ## measure the Rust crate against every other way to await in sync code
-	cargo bench --quiet --package verdigris-await $(if $(ARGS),-- $(ARGS))
+	cargo bench --quiet --package verdigris-await --all-features $(if $(ARGS),-- $(ARGS))
 
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)

@@ -54,7 +54,10 @@ impl<S: Read + Write> Client<S> {
     }
 
     /// Reads messages until the server waits for the next query.
-    fn until_ready(&mut self, mut row: impl FnMut(DataRowBody) -> io::Result<()>) -> io::Result<()> {
+    fn until_ready(
+        &mut self,
+        mut row: impl FnMut(DataRowBody) -> io::Result<()>,
+    ) -> io::Result<()> {
         let mut failed = None;
         loop {
             match self.receive()? {

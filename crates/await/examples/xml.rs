@@ -63,7 +63,8 @@ fn entry(reader: &mut Reader<impl BufRead>) -> Result<String, quick_xml::Error> 
 pub fn run() -> Outcome<Vec<Entry>> {
     let (near, mut far) = tokio::io::duplex(16);
     let sends = async move {
-        let entries = (1..=3).map(|n| format!("<entry>\n <title>No. {n} &amp; more</title></entry>"));
+        let entries =
+            (1..=3).map(|n| format!("<entry>\n <title>No. {n} &amp; more</title></entry>"));
         let document = format!("<feed>{}</feed>", entries.collect::<String>());
         for part in document.as_bytes().chunks(7) {
             far.write_all(part).await.expect("the reader is there");

@@ -136,7 +136,7 @@ mod server {
 
     impl Drop for Postgres {
         fn drop(&mut self) {
-            let process = self.process.id().cast_signed();
+            let process = i32::try_from(self.process.id()).expect("an id fits");
             // SAFETY: it has no preconditions. The process is our child and was not waited for.
             unsafe { libc::kill(process, libc::SIGINT) };
             let _ = self.process.wait();

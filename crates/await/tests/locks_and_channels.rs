@@ -469,7 +469,10 @@ fn a_rendezvous_is_refused() {
 #[test]
 fn debug_shows_the_value_unless_it_is_locked() {
     let lock = Mutex::new(1);
-    assert_eq!(format!("{lock:?}"), "Mutex { data: 1, poisoned: false, .. }");
+    assert_eq!(
+        format!("{lock:?}"),
+        "Mutex { data: 1, poisoned: false, .. }"
+    );
     let guard = lock.lock().unwrap();
     assert!(format!("{lock:?}").contains("<locked>"));
     assert_eq!(format!("{guard:?} {guard}"), "1 1");
