@@ -1,26 +1,30 @@
 //! A sync reader over tokio's TCP at 10,000 connections, beside the same in async: `make bench-rust`.
 //!
 //! ```text
-//!   this process                              its child
-//!     one thread, tokio                         one thread, tokio
-//!     10,000 tasks: read records,  <── TCP ──   10,000 tasks: send records,
-//!     add them up, answer                       read answers
+//!   this process ──┬── server, async ── its load
+//!                  └── server, sync  ── its load
+//!
+//!   server: one thread, tokio                     load: one thread, tokio
+//!     10,000 tasks: read records,   <── TCP ──      10,000 tasks: send records,
+//!     add them up, answer                           read answers
 //! ```
 //!
-//! Each round serves the same connections once with async tasks and once with sync functions. Two
-//! loads: each connection asks and waits for the answer, again and again, which suspends for each
-//! request; and each sends many records at once, which are read from a buffer. Printed are medians:
-//! the requests a second by the clock, and by the CPU time of the serving thread, which leaves out
-//! the child. Memory is measured in processes of their own, with all connections waiting.
+//! Connections and their tasks live as long as the run. The servers have rounds in turns, and one
+//! that has none is idle. Two loads: each connection asks and waits for the answer, again and again,
+//! which suspends for each request; and each sends many records at once, which are read from a
+//! buffer. Printed are medians: the requests a second by the clock, and by the CPU time of the
+//! serving thread, which leaves out the load. And what a connection takes while it waits.
 
+use std::cell::Cell;
 use std::io::{self, BufRead, BufReader, Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::task::{JoinSet, LocalSet};
+use tokio::sync::Notify;
+use tokio::task::{JoinSet, LocalSet, spawn_local};
 use verdigris_await::async_def;
 use verdigris_await::io::TokioIo;
 
@@ -69,9 +73,9 @@ fn main() {
     let arguments: Vec<_> = std::env::args().collect();
     match arguments.iter().map(String::as_str).collect::<Vec<_>>()[1..] {
         ["load", address, connections] => load(address, connections.parse().expect("a number")),
-        ["memory", way, connections] => {
+        ["serve", way, connections] => {
             let way = WAYS.iter().find(|(_, name)| *name == way).expect("a way").0;
-            memory(way, connections.parse().expect("a number"));
+            serve(way, connections.parse().expect("a number"));
         }
         // `cargo bench` adds --bench. Whatever else is asked for is not here.
         [] | ["--bench"] => measure(),
@@ -110,12 +114,11 @@ fn runtime() -> tokio::runtime::Runtime {
 
 // The reader, twice.
 
-async fn serve_async(stream: TcpStream, answers: usize) -> io::Result<TcpStream> {
+async fn serve_async(stream: TcpStream, answers: Rc<Answers>) -> io::Result<()> {
     let mut stream = tokio::io::BufReader::with_capacity(BUFFER, stream);
     let mut record = Vec::new();
     let mut sum = 0_u64;
-    let mut answered = 0;
-    while answered < answers {
+    loop {
         let mut head = [0; 4];
         stream.read_exact(&mut head).await?;
         let head = u32::from_le_bytes(head);
@@ -124,18 +127,16 @@ async fn serve_async(stream: TcpStream, answers: usize) -> io::Result<TcpStream>
         sum += add_up(&record);
         if head & ANSWER != 0 {
             stream.get_mut().write_all(&sum.to_le_bytes()).await?;
-            answered += 1;
+            answers.count();
         }
     }
-    Ok(stream.into_inner())
 }
 
-fn serve_sync<S: Read + Write>(stream: S, answers: usize) -> io::Result<S> {
+fn serve_sync(stream: impl Read + Write, answers: &Answers) -> io::Result<()> {
     let mut stream = BufReader::with_capacity(BUFFER, stream);
     let mut record = Vec::new();
     let mut sum = 0_u64;
-    let mut answered = 0;
-    while answered < answers {
+    loop {
         let mut head = [0; 4];
         stream.read_exact(&mut head)?;
         let head = u32::from_le_bytes(head);
@@ -144,28 +145,29 @@ fn serve_sync<S: Read + Write>(stream: S, answers: usize) -> io::Result<S> {
         sum += add_up(&record);
         if head & ANSWER != 0 {
             stream.get_mut().write_all(&sum.to_le_bytes())?;
-            answered += 1;
+            answers.count();
         }
     }
-    Ok(stream.into_inner())
 }
 
 fn add_up(record: &[u8]) -> u64 {
     record.iter().copied().map(u64::from).sum()
 }
 
-/// Starts a task for each stream.
-fn serve(way: Way, streams: Vec<TcpStream>, answers: usize) -> JoinSet<io::Result<TcpStream>> {
-    let mut tasks = JoinSet::new();
-    for stream in streams {
-        match way {
-            Way::Async => tasks.spawn_local(serve_async(stream, answers)),
-            Way::Sync => tasks.spawn_local(async_def(move || {
-                Ok(serve_sync(TokioIo::new(stream), answers)?.into_inner())
-            })),
-        };
+/// How many answers are missing in this round.
+#[derive(Default)]
+struct Answers {
+    missing: Cell<usize>,
+    all: Notify,
+}
+
+impl Answers {
+    fn count(&self) {
+        self.missing.set(self.missing.get() - 1);
+        if self.missing.get() == 0 {
+            self.all.notify_one();
+        }
     }
-    tasks
 }
 
 /// Starts the child and accepts its connections.
@@ -186,11 +188,74 @@ async fn connect(connections: usize) -> io::Result<(Child, ChildStdin, Vec<TcpSt
     Ok((child, orders, streams))
 }
 
-// Time.
+/// A server: connects, and has a round for each line of stdin. Prints what a connection takes, and
+/// then a line for each round.
+fn serve(way: Way, connections: usize) {
+    let local = LocalSet::new();
+    local.block_on(&runtime(), async {
+        let (mut child, mut orders, streams) = connect(connections).await.expect("connections");
+        let before = resident();
+        let answers = Rc::new(Answers::default());
+        for stream in streams {
+            let answers = answers.clone();
+            match way {
+                Way::Async => drop(spawn_local(serve_async(stream, answers))),
+                Way::Sync => drop(spawn_local(async_def(move || {
+                    serve_sync(TokioIo::new(stream), &answers)
+                }))),
+            }
+        }
+        for line in io::stdin().lock().lines() {
+            let number: usize = line.expect("a pipe").parse().expect("a number");
+            answers.missing.set(connections * LOADS[number].turns);
+            let (clock, cpu) = (Instant::now(), cpu_time());
+            writeln!(orders, "{number}").expect("the load is there");
+            answers.all.notified().await;
+            let (clock, cpu) = (clock.elapsed(), cpu_time() - cpu);
+            let now = resident();
+            let each = |at: usize| (now[at] - before[at]) / connections as f64;
+            let (memory, tables) = (each(0), each(1));
+            let (clock, cpu) = (clock.as_secs_f64(), cpu.as_secs_f64());
+            println!("{clock} {cpu} {memory} {tables}");
+        }
+        drop(orders);
+        child.wait().expect("it ends");
+    });
+}
 
-struct Times {
-    clock: Vec<f64>,
-    cpu: Vec<f64>,
+/// A server's process.
+struct Server {
+    name: &'static str,
+    process: Child,
+    orders: ChildStdin,
+    said: BufReader<ChildStdout>,
+}
+
+/// Of one round: seconds by the clock and of CPU, KiB of memory and of page tables.
+type Round = [f64; 4];
+
+impl Server {
+    fn start(name: &'static str, connections: usize) -> io::Result<Self> {
+        let mut process = Command::new(std::env::current_exe()?)
+            .args(["serve", name, &connections.to_string()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        Ok(Self {
+            name,
+            orders: process.stdin.take().expect("it is piped"),
+            said: BufReader::new(process.stdout.take().expect("it is piped")),
+            process,
+        })
+    }
+
+    fn round(&mut self, load: usize) -> io::Result<Round> {
+        writeln!(self.orders, "{load}")?;
+        let mut line = String::new();
+        self.said.read_line(&mut line)?;
+        let mut numbers = line.split_whitespace().map(|number| number.parse());
+        Ok([(); 4].map(|()| numbers.next().expect("four").expect("a number")))
+    }
 }
 
 fn measure() {
@@ -200,43 +265,42 @@ fn measure() {
         "{:<28}{:<8}{:>14}{:>8}{:>18}{:>8}",
         "", "", "requests/s", "ratio", "by CPU time", "ratio"
     );
-    let local = LocalSet::new();
-    local.block_on(&runtime(), async {
-        let (mut child, mut orders, mut streams) = connect(connections).await.expect("connections");
-        for (number, load) in LOADS.iter().enumerate() {
-            let mut times = WAYS.map(|_| Times {
-                clock: Vec::new(),
-                cpu: Vec::new(),
-            });
-            for round in 0..=ROUNDS {
-                for (at, (way, _)) in WAYS.iter().enumerate() {
-                    let tasks = serve(*way, std::mem::take(&mut streams), load.turns);
-                    let (clock, cpu) = (Instant::now(), cpu_time());
-                    writeln!(orders, "{number}").expect("the child is there");
-                    for stream in tasks.join_all().await {
-                        streams.push(stream.expect("no error"));
-                    }
-                    // The first round faults memory in.
-                    if round > 0 {
-                        times[at].clock.push(clock.elapsed().as_secs_f64());
-                        times[at].cpu.push((cpu_time() - cpu).as_secs_f64());
-                    }
+    let start = |(_, name)| Server::start(name, connections).expect("a server");
+    let mut servers = WAYS.map(start);
+    let mut memory = WAYS.map(|_| [0.0; 2]);
+    for (number, load) in LOADS.iter().enumerate() {
+        let mut rounds = WAYS.map(|_| Vec::new());
+        for round in 0..=ROUNDS {
+            for (at, server) in servers.iter_mut().enumerate() {
+                let figures = server.round(number).expect("the server is there");
+                // The first round faults memory in.
+                if round > 0 {
+                    rounds[at].push(figures);
                 }
+                memory[at] = [figures[2], figures[3]];
             }
-            report(*load, &mut times, connections);
         }
-        drop(orders);
-        child.wait().expect("it ends");
-    });
-    memory_of_each(connections);
+        report(*load, &rounds, connections);
+    }
+    println!("  memory of a connection, the kernel's buffers not counted");
+    for (server, [memory, tables]) in servers.into_iter().zip(memory) {
+        let name = server.name;
+        println!("    {name:<10}{memory:>7.2} KiB, and {tables:.2} KiB of page tables");
+        drop(server.orders);
+        let mut process = server.process;
+        process.wait().expect("it ends");
+    }
 }
 
-fn report(load: Load, times: &mut [Times], connections: usize) {
+fn report(load: Load, rounds: &[Vec<Round>], connections: usize) {
     let requests = (connections * load.turns * load.records) as f64;
     let mut first = None;
-    for (times, (_, name)) in times.iter_mut().zip(WAYS) {
-        let by_clock = requests / median(&mut times.clock);
-        let by_cpu = requests / median(&mut times.cpu);
+    for (rounds, (_, name)) in rounds.iter().zip(WAYS) {
+        let [by_clock, by_cpu] = [0, 1].map(|at| {
+            let mut times: Vec<_> = rounds.iter().map(|round| round[at]).collect();
+            times.sort_by(f64::total_cmp);
+            requests / times[times.len() / 2]
+        });
         let (one, other) = *first.get_or_insert((by_clock, by_cpu));
         println!(
             "  {:<26}{name:<8}{by_clock:>14.0}{:>8.3}{by_cpu:>18.0}{:>8.3}",
@@ -245,11 +309,6 @@ fn report(load: Load, times: &mut [Times], connections: usize) {
             by_cpu / other
         );
     }
-}
-
-fn median(times: &mut [f64]) -> f64 {
-    times.sort_by(f64::total_cmp);
-    times[times.len() / 2]
 }
 
 /// Of this thread.
@@ -261,45 +320,6 @@ fn cpu_time() -> Duration {
     // SAFETY: it gets a valid struct.
     unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
     Duration::new(time.tv_sec.unsigned_abs(), time.tv_nsec as u32)
-}
-
-// Memory.
-
-/// Runs one process for each way, since freed memory is not given back to be counted again.
-fn memory_of_each(connections: usize) {
-    println!("  memory of a waiting connection, kernel's buffers not counted");
-    for (_, name) in WAYS {
-        let mut command = Command::new(std::env::current_exe().expect("it has a path"));
-        command.args(["memory", name, &connections.to_string()]);
-        assert!(command.status().expect("it starts").success());
-    }
-}
-
-fn memory(way: Way, connections: usize) {
-    let local = LocalSet::new();
-    local.block_on(&runtime(), async {
-        let (mut child, orders, streams) = connect(connections).await.expect("connections");
-        let before = resident();
-        let tasks = serve(way, streams, 1);
-        for _ in 0..connections {
-            tokio::task::yield_now().await;
-        }
-        let after = resident();
-        let name = WAYS
-            .iter()
-            .find(|(known, _)| *known == way)
-            .expect("known")
-            .1;
-        let each = |at: usize| (after[at] - before[at]) / connections as f64;
-        println!(
-            "    {name:<10}{:>7.2} KiB, and {:.2} KiB of page tables",
-            each(0),
-            each(1)
-        );
-        drop(tasks);
-        drop(orders);
-        child.wait().expect("it ends");
-    });
 }
 
 /// KiB of anonymous memory that is resident, and of page tables.
