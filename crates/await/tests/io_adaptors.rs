@@ -208,8 +208,11 @@ fn a_buffered_writer_on_a_dropped_function_flushes_in_vain_and_harms_nothing() {
     });
     assert!(poll_once(&mut function).is_pending());
     drop(function);
+    let mut near = Rc::into_inner(near)
+        .expect("the function is gone")
+        .into_inner();
     pollster::block_on(async {
-        near.borrow_mut().write_all(b"next").await.unwrap();
+        near.write_all(b"next").await.unwrap();
         let mut read = [0; 4];
         far.read_exact(&mut read).await.unwrap();
         assert_eq!(&read, b"next");
@@ -238,9 +241,12 @@ fn a_function_dropped_while_it_reads_has_lost_no_bytes() {
     assert_eq!(got.get(), 2);
     pollster::block_on(near.write_all(b"33")).unwrap();
     drop(function);
+    let mut far = Rc::into_inner(far)
+        .expect("the function is gone")
+        .into_inner();
     pollster::block_on(async {
         let mut rest = [0; 2];
-        far.borrow_mut().read_exact(&mut rest).await.unwrap();
+        far.read_exact(&mut rest).await.unwrap();
         assert_eq!(&rest, b"33");
     });
 }
@@ -289,8 +295,6 @@ fn one_arrival_is_one_wake_and_none_after_the_function_is_dropped() {
     assert_eq!(wakes.0.load(Ordering::SeqCst), 1);
     assert!(Pin::new(&mut function).poll(&mut cx).is_pending());
     drop(function);
-    drop(cx);
-    drop(waker);
     let before = wakes.0.load(Ordering::SeqCst);
     assert!(pollster::block_on(near.write_all(b"2")).is_err());
     assert!(wakes.0.load(Ordering::SeqCst) <= before + 1);

@@ -198,7 +198,7 @@ fn one_unlock_is_one_wake_of_one_waiter() {
     let mut first = pin!(lock.lock_async());
     let mut second = pin!(lock.lock_async());
     let wakers = wakes.clone().map(Waker::from);
-    let mut contexts = wakers.each_ref().map(|waker| Context::from_waker(waker));
+    let mut contexts = wakers.each_ref().map(Context::from_waker);
     // Polled twice: the second poll changes nothing.
     for _ in 0..2 {
         assert!(first.as_mut().poll(&mut contexts[0]).is_pending());
@@ -464,6 +464,17 @@ fn a_sender_dropped_while_it_waits_has_not_sent_and_its_room_is_the_next_ones() 
 #[should_panic = "bound of a sync_channel is 0"]
 fn a_rendezvous_is_refused() {
     let _ = sync_channel::<()>(0);
+}
+
+#[test]
+fn locks_and_channels_cross_threads_as_stds_do() {
+    fn shared<T: Send + Sync>() {}
+    shared::<Mutex<Cell<u8>>>();
+    shared::<RwLock<u8>>();
+    shared::<Condvar>();
+    shared::<verdigris_await::sync::Sender<Cell<u8>>>();
+    shared::<verdigris_await::sync::SyncSender<Cell<u8>>>();
+    shared::<verdigris_await::sync::Receiver<Cell<u8>>>();
 }
 
 #[test]
