@@ -21,7 +21,7 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check format bench bench-net bench-rust bench-worlds matrix neighbours compatibility conformance build clean
+.PHONY: help demo test check format bench bench-net bench-rust bench-worlds test-rust matrix neighbours compatibility conformance build clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,12 +36,23 @@ demo: build ## the first program: threads, asyncio, unchanged on each loop; then
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: build $(STAMPS)/test ## the tests: the Rust crates', then the package's
-	cargo test --quiet --package verdigris-fiber --package verdigris-await
+	cargo test --quiet --package verdigris-fiber --package verdigris-await --features verdigris-await/full
 	$(BIN)/python -m pytest $(ARGS)
+
+# The sanitizer and the codes of compile_fail need a nightly toolchain; `make test` is the rest.
+SANITIZED = RUSTFLAGS=-Zsanitizer=address ASAN_OPTIONS=detect_leaks=0 cargo +nightly test --quiet \
+	--target $(shell rustc -vV 2>/dev/null | sed -n 's/^host: //p') --target-dir target/sanitized
+test-rust: ## more tests of the Rust crates: without unwinding, every order of locks, AddressSanitizer
+	cargo run --quiet --package verdigris-await --example dropped_without_unwinding
+	RUSTFLAGS='--cfg verdigris_loom' cargo test --quiet --package verdigris-await --lib --target-dir target/loom
+	$(SANITIZED) --package verdigris-await --features full,sanitizer --tests
+	$(SANITIZED) --package verdigris-fiber --features sanitizer --test pool --test float_control
+	cargo +nightly test --quiet --package verdigris-await --features full --doc --target-dir target/nightly
 
 check: build $(STAMPS)/test $(STAMPS)/check ## formatting, lints and types, of Rust and of Python
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --package verdigris-await --features full --all-targets -- -D warnings
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict python examples tests/types
@@ -59,7 +70,7 @@ bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, w
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
 
 bench-rust: ## measure the Rust crate against every other way to await in sync code
-	cargo bench --quiet --package verdigris-await --all-features $(if $(ARGS),-- $(ARGS))
+	cargo bench --quiet --package verdigris-await --features full $(if $(ARGS),-- $(ARGS))
 
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)

@@ -12,7 +12,7 @@ use std::process::Command;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use verdigris_await::{async_def, await_};
+use verdigris_await::{async_def, await_, spawn_pinned};
 
 const ROUNDS: usize = 31;
 
@@ -57,6 +57,12 @@ const TABLES: &[Table] = &[
                 turns: 2_000,
                 key: None,
                 run: enter_in_place,
+            },
+            Row {
+                name: "spawn_pinned",
+                turns: 500,
+                key: None,
+                run: enter_spawn_pinned,
             },
             Row {
                 name: "spawn_blocking",
@@ -174,6 +180,7 @@ fn main() {
     for table in TABLES {
         measure(table);
     }
+    measure_memory();
     count_instructions();
 }
 
@@ -206,6 +213,31 @@ fn measure(table: &Table) {
             "  {:<52}{median:>10.1}{:>10.1}{added:>10.1}",
             row.name, times[0]
         );
+    }
+}
+
+/// Memory of one suspended function: resident pages and page tables, over 10,000 of them.
+fn measure_memory() {
+    const MANY: usize = 10_000;
+    let kib = || -> Option<i64> {
+        let status = std::fs::read_to_string("/proc/self/status").ok()?;
+        let field = |name: &str| -> Option<i64> {
+            let line = status.lines().find(|line| line.starts_with(name))?;
+            line.split_whitespace().nth(1)?.parse().ok()
+        };
+        Some(field("VmRSS:")? + field("VmPTE:")?)
+    };
+    let before = kib();
+    let mut suspended = Vec::with_capacity(MANY);
+    let mut cx = Context::from_waker(Waker::noop());
+    for _ in 0..MANY {
+        let mut function = async_def(|| await_(Yield(false)));
+        assert!(Pin::new(&mut function).poll(&mut cx).is_pending());
+        suspended.push(function);
+    }
+    if let (Some(before), Some(after)) = (before, kib()) {
+        let each = (after - before) as f64 / MANY as f64;
+        println!("\n{:<54}{each:>10.1}", "KiB of one suspended function");
     }
 }
 
@@ -308,6 +340,14 @@ fn enter_spawn_blocking(turns: u32) {
     on_worker(async move {
         for _ in 0..turns {
             tokio::task::spawn_blocking(|| ()).await.expect("no panic");
+        }
+    });
+}
+
+fn enter_spawn_pinned(turns: u32) {
+    on_worker(async move {
+        for _ in 0..turns {
+            spawn_pinned(|| ()).await;
         }
     });
 }

@@ -28,7 +28,7 @@ type FunctionFiber<T> = Fiber<(), (), thread::Result<T>>;
 ///
 /// It is not `Send`: code on a stack may hold addresses of thread-locals, guards of locks and `Rc`s
 /// that the compiler does not see. Run it where futures may stay on one thread: `block_on`, a
-/// `LocalSet`, a `LocalExecutor`; or hand the closure to `spawn_pinned`.
+/// `LocalSet`, a `LocalExecutor`; or hand the closure to [`spawn_pinned`](crate::spawn_pinned).
 ///
 /// ```compile_fail,E0277
 /// fn send<T: Send>(_: T) {}
@@ -120,6 +120,15 @@ where
 /// borrows ends, and it is not forgotten. In a program built with `panic = "abort"` it must be
 /// polled to its end. Otherwise a frame on its stack may be gone without having ended, and frames
 /// may rely on that: [`std::thread::scope`] waits in one for threads that borrow.
+///
+/// ```
+/// use verdigris_await::{async_def_unchecked, await_};
+///
+/// let text = String::from("borrowed");
+/// // SAFETY: `block_on` polls it to its end, or drops it.
+/// let future = unsafe { async_def_unchecked(|| await_(async { text.len() })) };
+/// assert_eq!(pollster::block_on(future), 8);
+/// ```
 #[inline]
 pub unsafe fn async_def_unchecked<F, T>(f: F) -> AsyncDef<F, T>
 where

@@ -38,6 +38,20 @@ pub(crate) struct Dropped;
 /// });
 /// assert_eq!(pollster::block_on(future), 600);
 /// ```
+///
+/// The context is the awaited future's for the time of one poll. It can't be kept for later:
+///
+/// ```compile_fail,E0521
+/// use verdigris_await::{async_def, await_};
+///
+/// let future = async_def(|| {
+///     let mut kept = None;
+///     await_(std::future::poll_fn(|cx| {
+///         kept = Some(cx);
+///         std::task::Poll::Ready(())
+///     }));
+/// });
+/// ```
 #[inline(always)]
 #[track_caller]
 pub fn await_<F: IntoFuture>(future: F) -> F::Output {

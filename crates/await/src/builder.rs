@@ -1,5 +1,7 @@
 //! `Builder`: on which stack a function runs.
 
+use std::fmt;
+
 use verdigris_fiber::{Pool, Stack, StackError};
 
 use crate::async_def::AsyncDef;
@@ -105,6 +107,17 @@ impl Builder {
             Choice::Default => Source::Thread,
             Choice::Size(size) => Source::Size(*size),
             Choice::Pool(pool) => Source::Pool(pool.clone()),
+        }
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Builder");
+        match &self.choice {
+            Choice::Default => debug.finish(),
+            Choice::Size(size) => debug.field("stack_size", size).finish(),
+            Choice::Pool(pool) => debug.field("pool", &pool.stats()).finish(),
         }
     }
 }

@@ -22,6 +22,11 @@
 //!   in a later poll.
 //! - Whoever changes `CURRENT` puts it back, on unwinding too. So a poll within a poll, by another
 //!   executor's `block_on` or by hand, leaves the outer one as it was.
+//!
+//! From the second rule follows that a stack which suspends itself has no change of `CURRENT`
+//! pending: `await_` ended its own before, and a poll of another function, which is still going on
+//! further up this stack, would have made that function's scope the thread's. So changes begin and
+//! end in nested order, though stacks do not.
 
 use std::cell::Cell;
 use std::ptr::{self, NonNull};
@@ -113,7 +118,8 @@ pub(crate) fn current() -> *const Scope {
 /// Whether [`await_`](crate::await_) can wait here.
 ///
 /// False outside of [`async_def`](crate::async_def), in the poll of a future that is being awaited,
-/// and in a function whose future was dropped.
+/// and in a function whose future was dropped. While a panic unwinds the function it is true: what
+/// is ready can be had then, see [`AwaitError::Unwinding`](crate::AwaitError::Unwinding).
 ///
 /// ```
 /// use verdigris_await::{async_def, await_, has_context};

@@ -1,5 +1,8 @@
 //! Where code can wait, and with which context.
 
+// Miri does not know the instructions that switch stacks.
+#![cfg(not(miri))]
+
 mod common;
 
 use std::future::{pending, poll_fn, ready};
@@ -7,27 +10,7 @@ use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
 use common::{poll_once, yield_now};
-use verdigris_await::{AwaitError, AwaitExt, Builder, async_def, await_, has_context, try_await};
-
-#[test]
-fn without_a_context_try_await_is_an_error_and_touches_nothing() {
-    let mut future = pin!(async { 1 });
-    assert_eq!(try_await(future.as_mut()), Err(AwaitError::NoContext));
-    assert_eq!(future.as_mut().try_await(), Err(AwaitError::NoContext));
-    assert_eq!(pollster::block_on(future), 1);
-}
-
-#[test]
-#[should_panic = "await_ outside of async_def"]
-fn without_a_context_await_panics() {
-    await_(ready(()));
-}
-
-#[test]
-#[should_panic = "await_ outside of async_def"]
-fn in_an_async_block_await_panics() {
-    pollster::block_on(async { await_(ready(())) });
-}
+use verdigris_await::{AwaitError, Builder, async_def, await_, has_context, try_await};
 
 #[test]
 fn the_future_gets_the_very_context_of_the_poll_at_hand() {
@@ -178,4 +161,30 @@ fn builders_choose_the_stack() {
         .try_async_def(|| ())
         .unwrap_err();
     assert!(error.to_string().contains("stack_size"), "{error}");
+}
+
+#[test]
+#[cfg_attr(
+    feature = "sanitizer",
+    ignore = "stacker tells AddressSanitizer of no switch"
+)]
+fn code_that_stacker_runs_on_another_stack_waits_and_is_unwound() {
+    let grown = || {
+        async_def(|| {
+            stacker::grow(1 << 20, || {
+                await_(yield_now());
+                await_(yield_now());
+                7
+            })
+        })
+    };
+    let (mut one, mut other, mut dropped) = (grown(), grown(), grown());
+    for future in [&mut one, &mut other, &mut dropped] {
+        assert!(poll_once(future).is_pending());
+    }
+    drop(dropped);
+    assert!(poll_once(&mut one).is_pending());
+    assert!(poll_once(&mut other).is_pending());
+    assert_eq!(poll_once(&mut one), Poll::Ready(7));
+    assert_eq!(poll_once(&mut other), Poll::Ready(7));
 }

@@ -9,7 +9,7 @@
 //! | floating-point control words | `float_control.rs`, on both sides |
 //! | signal mask, thread-locals, `errno` | nobody: they are the thread's |
 
-use std::mem::{self, ManuallyDrop};
+use std::mem::ManuallyDrop;
 use std::ptr;
 
 use corosensei::{Coroutine, CoroutineResult, Yielder};
@@ -133,11 +133,14 @@ impl<Input, Yield, Return> Fiber<Input, Yield, Return> {
             self.is_done(),
             "the fiber has not ended; resume it to its end, drop it, or leak it"
         );
-        // SAFETY: the fiber is forgotten at once, so the stack is not used twice. Its coroutine has
-        // ended and owns nothing.
-        let stack = unsafe { ptr::read(&self.stack) };
-        mem::forget(self);
-        stack
+        let mut this = ManuallyDrop::new(self);
+        if cfg!(feature = "sanitizer") {
+            // SAFETY: dropped once: `this` is forgotten.
+            unsafe { ManuallyDrop::drop(&mut this.coroutine) };
+        }
+        // SAFETY: the fiber is forgotten, so the stack is not used twice. Its coroutine has ended
+        // and owns nothing.
+        unsafe { ptr::read(&this.stack) }
     }
 
     /// Forgets the fiber where it stands: nothing on its stack is dropped, nothing of it ever runs
@@ -175,7 +178,8 @@ impl<Input, Yield, Return> Fiber<Input, Yield, Return> {
 impl<Input, Yield, Return> Drop for Fiber<Input, Yield, Return> {
     #[inline]
     fn drop(&mut self) {
-        if self.is_done() {
+        // With AddressSanitizer the coroutine has marks of its frames to remove, even then.
+        if self.is_done() && !cfg!(feature = "sanitizer") {
             return;
         }
         // Unwinding runs code of the fiber.

@@ -280,3 +280,23 @@ fn a_closure_too_large_for_its_stack_is_refused() {
     );
     assert_eq!(pool.stats().in_use, 0);
 }
+
+#[test]
+fn a_closure_may_borrow_by_a_promise() {
+    let mut seen = Vec::new();
+    let pool = Pool::new(Config::default()).unwrap();
+    // SAFETY: the fiber runs to its end before `seen` does.
+    let mut fiber = unsafe {
+        Fiber::new_unchecked(
+            pool.take().unwrap(),
+            |suspender: &Suspender<u32, ()>, first| {
+                seen.push(first);
+                seen.push(suspender.suspend(()));
+            },
+        )
+    };
+    assert_eq!(fiber.resume(1), Step::Yield(()));
+    assert_eq!(fiber.resume(2), Step::Return(()));
+    drop(fiber);
+    assert_eq!(seen, [1, 2]);
+}
