@@ -37,18 +37,19 @@ demo: build ## the first program: threads, asyncio, unchanged on each loop; then
 	$(BIN)/python examples/demo.py $(ARGS)
 
 test: build $(STAMPS)/test ## the tests: the Rust crates', then the package's
-	cargo test --quiet --package verdigris-fiber --package verdigris-await
+	cargo test --quiet --package verdigris-fiber --package verdigris-await --features verdigris-await/full
 	$(BIN)/python -m pytest $(ARGS)
 
 # Stable Rust checks the codes of compile_fail under this variable only.
 test-rust: ## more tests of the Rust crates: without unwinding, every order of locks, what must not compile and why
 	cargo run --quiet --package verdigris-await --example dropped_without_unwinding
 	RUSTFLAGS='--cfg verdigris_loom' cargo test --quiet --package verdigris-await --lib --target-dir target/loom
-	RUSTC_BOOTSTRAP=1 cargo test --quiet --package verdigris-await --doc --target-dir target/unstable
+	RUSTC_BOOTSTRAP=1 cargo test --quiet --package verdigris-await --features full --doc --target-dir target/unstable
 
 check: build $(STAMPS)/test $(STAMPS)/check ## formatting, lints and types, of Rust and of Python
 	cargo fmt --all --check
 	cargo clippy --quiet --workspace --all-targets -- -D warnings
+	cargo clippy --quiet --package verdigris-await --features full --all-targets -- -D warnings
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy --strict python examples tests/types
@@ -70,7 +71,7 @@ bench-net: build $(STAMPS)/bench ## measure client libraries made for threads, w
 	$(BIN)/python benchmarks/net_run.py $(ARGS)
 
 bench-rust: ## measure the Rust crate against every other way to await in sync code
-	cargo bench --quiet --package verdigris-await $(if $(ARGS),-- $(ARGS))
+	cargo bench --quiet --package verdigris-await --features full $(if $(ARGS),-- $(ARGS))
 
 bench-worlds: build $(STAMPS)/bench ## measure calls between blocking and async code, with every peer
 	$(BIN)/python benchmarks/worlds_run.py $(ARGS)

@@ -9,7 +9,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
-use common::{counted, yield_now};
+use common::{counted, tokio_one_thread, tokio_threads, yield_now};
 use tokio::sync::oneshot;
 use verdigris_await::{AwaitExt, async_def, await_};
 
@@ -17,16 +17,6 @@ use verdigris_await::{AwaitExt, async_def, await_};
 fn waits(depth: u32) -> u32 {
     yield_now().await_();
     if depth == 0 { 1 } else { waits(depth - 1) + 1 }
-}
-
-fn tokio_one_thread() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_current_thread();
-    builder.enable_all().build().unwrap()
-}
-
-fn tokio_threads() -> tokio::runtime::Runtime {
-    let mut builder = tokio::runtime::Builder::new_multi_thread();
-    builder.worker_threads(2).enable_all().build().unwrap()
 }
 
 #[test]

@@ -65,3 +65,13 @@ pub fn in_child(test: &str, signal: Option<i32>, stderr: &str) -> bool {
     assert!(said.contains(stderr), "{said}");
     false
 }
+
+pub fn tokio_one_thread() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_current_thread();
+    builder.enable_all().build().unwrap()
+}
+
+pub fn tokio_threads() -> tokio::runtime::Runtime {
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    builder.worker_threads(2).enable_all().build().unwrap()
+}
