@@ -31,6 +31,12 @@ CRASH_SCRIPTS = TESTS / "crash"
 
 
 ON_NATIVE_STACKS = _which_engine.name == "native"
+#: Whether this is a cell of the matrix (scripts/matrix-cell), and not `make test`.
+IN_A_CELL = "VERDIGRIS_CELL" in os.environ
+once_is_enough = pytest.mark.skipif(
+    IN_A_CELL, reason="the same on every interpreter: make test runs it"
+)
+
 needs_native_stacks = pytest.mark.skipif(
     not ON_NATIVE_STACKS, reason="of native stacks only; greenlets carry functions here"
 )

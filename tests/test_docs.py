@@ -22,6 +22,7 @@ from pathlib import Path
 import pages
 import pytest
 from certificates import certificates  # noqa: F401
+from conftest import CHOSEN, IN_A_CELL, once_is_enough
 from pages import FENCED, blocks_of
 from servers import nginx, postgresql, redis  # noqa: F401
 
@@ -87,6 +88,11 @@ PATCHING: dict[str, tuple[dict[str, str], list[str]]] = {
 IN_THIS_PROCESS = [page for page in PAGES if blocks_of(page) and name_of(page) not in PATCHING]
 
 
+in_whole_runs = pytest.mark.skipif(
+    IN_A_CELL and len(CHOSEN) == 1, reason="cells that try one engine leave pages to the others"
+)
+
+
 @pytest.mark.parametrize("page", IN_THIS_PROCESS, ids=name_of)
 def test_examples_on_the_page_run_as_shown(page: Path, request: pytest.FixtureRequest) -> None:
     if page.stem == "neighbours" and run_apart(request):
@@ -94,6 +100,7 @@ def test_examples_on_the_page_run_as_shown(page: Path, request: pytest.FixtureRe
     pages.run(page)
 
 
+@in_whole_runs
 @pytest.mark.parametrize("name", PATCHING)
 def test_examples_that_patch_run_as_shown(name: str, request: pytest.FixtureRequest) -> None:
     servers, packages = PATCHING[name]
@@ -292,6 +299,7 @@ def test_figures_and_plots_of_the_benchmarks_are_those_of_the_results() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
+@once_is_enough
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
 def test_links_lead_somewhere(page: Path) -> None:
     prose = FENCED.sub("", page.read_text(encoding="utf-8"))

@@ -10,6 +10,9 @@ import sysconfig
 from pathlib import Path
 
 import pytest
+from conftest import once_is_enough
+
+pytestmark = once_is_enough
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLE = ROOT / "examples" / "rust-futures"
@@ -18,8 +21,6 @@ EXAMPLE = ROOT / "examples" / "rust-futures"
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The directory of the module, built for this interpreter."""
-    if "CARGO_TARGET_DIR" in os.environ:
-        pytest.skip("built by make test, and not in every cell of the matrix: that takes minutes")
     cargo = shutil.which("cargo")
     if cargo is None:
         pytest.skip("cargo is not installed")

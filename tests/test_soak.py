@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHOSEN
+from conftest import CHOSEN, once_is_enough
 
 ROUND = str(Path(__file__).resolve().parent.parent / "soak" / "round.py")
 
@@ -27,10 +27,11 @@ def figures(done: Any) -> Any:
 def test_some_seconds_are_clean(python: Python, loop: str) -> None:
     if loop != "asyncio":
         pytest.importorskip(loop, reason=f"{loop} is not installed")
-    done = python(ROUND, "--loop", loop, "--seconds", 15)
+    done = python(ROUND, "--loop", loop, "--seconds", 10)
     assert figures(done)["operations"] > 1000
 
 
+@once_is_enough
 def test_every_kind_of_operation_is_drawn(python: Python) -> None:
     done = python(
         f"""
@@ -46,6 +47,7 @@ def test_every_kind_of_operation_is_drawn(python: Python) -> None:
     assert done.stdout == "[]\n"
 
 
+@once_is_enough
 def test_a_lost_wake_up_is_found(python: Python) -> None:
     done = python(ROUND, "--defect", "lost wake-up", "--patience", 5, check=False)
     assert done.returncode == 4
@@ -53,6 +55,7 @@ def test_a_lost_wake_up_is_found(python: Python) -> None:
     assert "these seeds had begun" in done.stderr
 
 
+@once_is_enough
 def test_a_wrong_result_is_found_and_its_seed_finds_it_again(python: Python) -> None:
     done = python(ROUND, "--defect", "wrong result", check=False)
     assert done.returncode == 1
@@ -63,18 +66,21 @@ def test_a_wrong_result_is_found_and_its_seed_finds_it_again(python: Python) -> 
     python(ROUND, "--seed", seed, "--programs", 1)
 
 
+@once_is_enough
 def test_a_leak_of_memory_is_found(python: Python) -> None:
     done = python(ROUND, "--defect", "memory leak", "--seconds", 15, check=False)
     assert done.returncode == 1
     assert "resident grew by" in done.stderr
 
 
+@once_is_enough
 def test_a_leak_of_stacks_is_found(python: Python) -> None:
     done = python(ROUND, "--defect", "stack leak", check=False)
     assert done.returncode == 1
     assert "stacks were never given back" in done.stderr
 
 
+@once_is_enough
 def test_a_crash_ends_its_round_and_is_told(python: Python) -> None:
     run = str(Path(ROUND).parent / "run.py")
     done = python(run, "--minutes", 0.1, "--loop", "asyncio", "--defect", "crash", check=False)
