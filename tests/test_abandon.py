@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import needs_thread_state
-from hand_driver import suspend
+from hand_driver import finish, suspend
 
 from verdigris import _engine, async_def, await_
 
@@ -357,6 +357,39 @@ def test_dropped_by_the_very_function_it_waits_in() -> None:
         tag = "ended"
     assert tag is None
     gc.collect()
+
+
+@needs_thread_state
+def test_dropped_at_the_recursion_limit() -> None:
+    """It can't be entered there, and is unwound a little later."""
+    ended = []
+
+    def f() -> None:
+        try:
+            await_(suspend())
+        finally:
+            ended.append(threading.get_ident())
+
+    held = []
+    for _ in range(10):
+        held.append(async_def(f))
+        held[-1].send(None)
+    before = _engine.stats()
+
+    def deeper() -> None:
+        try:
+            deeper()
+        except RecursionError:
+            held.clear()
+            raise
+
+    with pytest.raises(RecursionError):
+        deeper()
+    finish(async_def(lambda: None))
+    assert ended == [threading.get_ident()] * 10
+    after = _engine.stats()
+    assert after["stacks_leaked"] == before["stacks_leaked"]
+    assert after["stacks_in_use"] == before["stacks_in_use"] - 10
 
 
 def test_refusing_leaks_with_a_warning(python: Any) -> None:

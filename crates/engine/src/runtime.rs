@@ -52,6 +52,8 @@ pub struct Runtime {
     /// Never reused, unlike the address of a thread or of its stacks.
     pub id: u64,
     mailbox: Arc<Mailbox>,
+    /// Whether what is in there is being unwound.
+    unwinds: Cell<bool>,
 }
 
 /// What other threads know of the runtime of a thread that lives.
@@ -293,6 +295,7 @@ impl Runtime {
             current: Cell::new(ptr::null_mut()),
             id: NEXT.fetch_add(1, Ordering::Relaxed),
             mailbox: Arc::new(Mailbox::new()),
+            unwinds: Cell::new(false),
         });
         let address = &raw const *runtime;
         runtimes().push(Known {
@@ -422,8 +425,25 @@ impl Runtime {
         }
     }
 
+    /// Takes a function of this thread that can't be unwound just now, with a reference. False
+    /// if the thread is ending.
+    pub fn put_off(&self, coroutine: *mut GreenCoroutine) -> bool {
+        let posted = self.mailbox.post(coroutine);
+        // Asked again from its answer, the main thread would do nothing else.
+        if posted && !self.unwinds.get() {
+            ask_main_thread();
+        }
+        posted
+    }
+
     #[cold]
     fn unwind_abandoned_now(&self) {
+        let outer = self.unwinds.replace(true);
+        self.unwind_each();
+        self.unwinds.set(outer);
+    }
+
+    fn unwind_each(&self) {
         for Abandoned(coroutine) in self.mailbox.take() {
             // SAFETY: the GIL is held, and the reference was posted to us. Its
             // finalizer has run, on the wrong thread; this is the right one.

@@ -501,6 +501,11 @@ impl GreenCoroutine {
                 }
                 return;
             }
+            let room =
+                crate::thread_state::has_room(ffi::PyThreadState_Get(), (*activation).state());
+            if room == 0 && Self::abandon_where_there_is_room(this) {
+                return;
+            }
             if Self::close(this) {
                 return;
             }
@@ -526,6 +531,20 @@ impl GreenCoroutine {
                 Self::qualname(this),
                 c"function '%V' was abandoned and goes on waiting after GeneratorExit: its native stack is leaked. Let GeneratorExit pass, or await the function to its end.",
             );
+        }
+    }
+
+    /// At the recursion limit: has it unwound later, and tells whether that is so.
+    #[cold]
+    unsafe fn abandon_where_there_is_room(this: *mut Self) -> bool {
+        // SAFETY: the GIL is held.
+        unsafe {
+            ffi::Py_INCREF(this.cast());
+            let put_off = Runtime::get().is_some_and(|runtime| runtime.put_off(this));
+            if !put_off {
+                ffi::Py_DECREF(this.cast());
+            }
+            put_off
         }
     }
 

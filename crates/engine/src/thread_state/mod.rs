@@ -71,6 +71,8 @@ unsafe extern "C" {
     pub fn stop_linking_frames();
     #[link_name = "vg_unlink_frames"]
     pub fn unlink_frames(stack: *mut StackState);
+    #[link_name = "vg_has_room"]
+    pub fn has_room(thread: *mut PyThreadState, stack: *mut StackState) -> c_int;
     #[link_name = "vg_give_up"]
     pub fn give_up(thread: *mut PyThreadState, stack: *mut StackState);
     #[link_name = "vg_origin_depth"]

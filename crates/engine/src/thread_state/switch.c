@@ -89,6 +89,13 @@ void vg_unlink_frames(vg_stack *s)
     }
 }
 
+/* Whether a stack that waits can be entered and unwound here, and call what its `finally` blocks
+ * call: at the recursion limit it can't. */
+int vg_has_room(PyThreadState *ts, vg_stack *s)
+{
+    return VG_RECURSION_REMAINING(ts) - s->depth > 100;
+}
+
 /* The stack will never be resumed: trace functions that are open on it never
  * return. */
 void vg_give_up(PyThreadState *ts, vg_stack *s)
