@@ -60,11 +60,11 @@ needs_callers = pytest.mark.skipif(
 )
 
 
-# `test_neighbours.py` and `test_executors.py` run these in processes of their own: the ones load
-# greenlet, which stays, the others start interpreters.
+# `test_neighbours.py`, `test_executors.py` and `test_tools.py` run these in processes of their own:
+# the first load greenlet, which stays, the second start interpreters, the last must not find it.
 collect_ignore_glob = [
     f"{name}/*"
-    for name in ("neighbours", "executors")
+    for name in ("neighbours", "executors", "tools")
     if f"VERDIGRIS_{name.upper()}" not in os.environ
 ]
 
