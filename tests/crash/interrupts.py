@@ -288,8 +288,9 @@ def handlers_that_wait(seed):
             seen.append("waited")
         except NoAwaitContext:
             seen.append("refused")
-        if end > time.monotonic() or len(set(seen)) < 2:
-            signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 4e-4))
+        finally:
+            if end > time.monotonic() or len(set(seen)) < 2:
+                signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 4e-4))
 
     def work():
         for n in range(50):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from conftest import needs_native_stacks
 
 ODD_TIMES = """
 import sys
@@ -85,6 +86,7 @@ threading.Thread(target=make, args=("in a last thread",)).start()
 """
 
 
+@needs_native_stacks  # on greenlets nothing waits in a finalizer that the collector calls
 def test_locks_queues_sockets_and_logging(loop: Any, python: Any) -> None:
     plain = python(ODD_TIMES, loop.name, "plain")
     done = python(ODD_TIMES, loop.name, "green")
