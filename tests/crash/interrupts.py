@@ -31,10 +31,12 @@ class Bell:
         self.only = only
         self.raised = 0
         self.enabled = False
+        self.is_set = True
         signal.signal(signal.SIGALRM, self.rings)
 
     def rings(self, number, frame):
-        if not self.enabled:
+        # Not in what `set` calls either: it would come out where nobody expects it.
+        if not (self.enabled and self.is_set):
             return
         self.set()
         code = frame.f_code
@@ -44,7 +46,9 @@ class Bell:
 
     def set(self):
         # Again a little later: a signal just before the loop sleeps does not wake it.
+        self.is_set = False
         signal.setitimer(signal.ITIMER_REAL, self.random.uniform(1e-5, 4e-4), 0.01)
+        self.is_set = True
 
     def over(self, function, *args):
         """Calls a function while it rings, and no longer: not on the way in or out."""
