@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import needs_native_stacks
+from conftest import needs_native_stacks, needs_thread_state
 
 pytestmark = pytest.mark.skipif(
     not importlib.util.find_spec("greenlet"), reason="greenlet is not installed"
@@ -232,6 +232,7 @@ def test_what_the_collector_finds_is_unwound_after_the_collection(
     python(str(soak), *only, env={"VERDIGRIS_ENGINE": "greenlet"})
 
 
+@needs_thread_state
 def test_nothing_is_switched_while_the_collector_runs(on_greenlets: Any) -> None:
     program = """
 import sys
