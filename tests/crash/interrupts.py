@@ -293,7 +293,7 @@ def handlers_that_wait(seed):
         except NoAwaitContext:
             seen.append("refused")
         finally:
-            # On a busy machine the next comes before this one has returned, and so on: not for ever.
+            # On a busy machine the next may come before this one has returned: not for ever.
             if end > time.monotonic():
                 signal.setitimer(signal.ITIMER_REAL, rng.uniform(1e-5, 4e-4))
             elif len(set(seen)) < 2:
