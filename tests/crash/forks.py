@@ -12,6 +12,7 @@ import sys
 import threading
 import traceback
 
+from aftermath import still_works
 from hand_driver import finish, suspend
 
 from verdigris import _engine, async_def, await_, ensure_portal, spawn, with_portal_run
@@ -29,11 +30,6 @@ def waits(name="finally"):
 
 
 NOTED = []
-
-
-def works():
-    assert finish(async_def(lambda: await_(suspend("x"))), answer=lambda tag: tag) == "x"
-    assert asyncio.run(async_def(lambda: await_(asyncio.sleep(0, "y")))) == "y"
 
 
 def in_a_child(body):
@@ -82,7 +78,7 @@ def what_a_child_does_with_others():
         act()
         assert len(NOTED) == count and {pid for pid, _ in NOTED} == {os.getpid()}, NOTED
         assert _engine.stats()["stacks_in_use"] == IN_USE[0]
-        works()
+        still_works()
 
     def green():
         IN_USE[0] = 1
@@ -98,7 +94,7 @@ def what_a_child_does_with_others():
     assert NOTED == []
     goes_on()
     assert len(NOTED) == 50
-    works()
+    still_works()
     say("defined")
 
 
@@ -120,7 +116,7 @@ def a_child_that_exits():
     assert finish(async_def(green)) == 5
     assert NOTED == []
     other.close()
-    works()
+    still_works()
     say("defined")
 
 
@@ -129,7 +125,7 @@ def a_child_on_a_loop_that_runs():
 
     def green():
         def child():
-            thread = threading.Thread(target=works)
+            thread = threading.Thread(target=still_works)
             thread.start()
             thread.join()
 
@@ -184,7 +180,7 @@ def in_a_thread_with_functions():
             sys.unraisablehook = lambda unraisable: None
             mains.clear()
             gc.collect()
-            works()
+            still_works()
 
         results.append(in_a_child(child))
         for coro in held:
@@ -199,7 +195,7 @@ def in_a_thread_with_functions():
     assert results == [0], results
     for coro in mains:
         coro.close()
-    works()
+    still_works()
     say("defined")
 
 

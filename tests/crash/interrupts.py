@@ -14,7 +14,8 @@ import signal
 import sys
 import time
 
-from hand_driver import finish, suspend
+from aftermath import still_works
+from hand_driver import suspend
 
 from verdigris import _engine, async_def, await_, spawn, with_portal_run
 
@@ -72,12 +73,6 @@ def is_off_limits(code):
 NEVER = {Bell.over.__code__, Bell.rings.__code__, Bell.set.__code__}
 
 
-def still_works():
-    assert finish(async_def(lambda: await_(suspend("x"))), answer=lambda tag: tag) == "x"
-    assert asyncio.run(async_def(lambda: await_(asyncio.sleep(0, "y")))) == "y"
-    assert sys.exc_info() == (None, None, None)
-
-
 def depth_left(depth=0):
     try:
         return depth_left(depth + 1)
@@ -102,6 +97,7 @@ def rounds(seed, seconds, only, one):
     assert _engine.stats()["stacks_leaked"] == 0, _engine.stats()
     assert depth_left() == before
     still_works()
+    assert sys.exc_info() == (None, None, None)
     print("intact")
 
 
@@ -318,6 +314,7 @@ def handlers_that_wait(seed):
     signal.setitimer(signal.ITIMER_REAL, 0)
     assert _engine.stats()["stacks_in_use"] == 0
     still_works()
+    assert sys.exc_info() == (None, None, None)
     print("intact")
 
 

@@ -15,17 +15,13 @@ import sys
 import threading
 
 import refusals
+from aftermath import still_works
 from exhaustion import KEPT, end_of, until_full, waits
 from hand_driver import finish, suspend
 
 from verdigris import _engine, async_def, await_, block, spawn, to_async
 
 MIB = 2**20
-
-
-def still_works():
-    assert finish(async_def(lambda: await_(suspend("x"))), answer=lambda tag: tag) == "x"
-    assert asyncio.run(async_def(lambda: await_(asyncio.sleep(0, "y")))) == "y"
 
 
 # --- address space and memory ------------------------------------------------

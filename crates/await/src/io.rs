@@ -19,7 +19,10 @@
 //! after the last whole operation. Loops over operations, as `read_exact` is, end in between, and
 //! what they had read is lost with their buffer, as with the async ones.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 
 use crate::AwaitError;
 
@@ -42,6 +45,27 @@ fn wait<T>(operation: impl Future<Output = io::Result<T>>) -> io::Result<T> {
 #[cold]
 fn cannot_wait(error: AwaitError) -> io::Error {
     io::Error::other(error)
+}
+
+/// Waits for bytes of a reader, whose `poll_fill_buf` this is.
+fn fill_buf<'a, R, P>(reader: &'a mut R, poll: P) -> io::Result<&'a [u8]>
+where
+    R: Unpin,
+    P: for<'b> Fn(Pin<&'b mut R>, &mut Context<'_>) -> Poll<io::Result<&'b [u8]>>,
+{
+    let mut reader = Some(reader);
+    wait(poll_fn(|cx| {
+        let known = reader.as_mut().expect("not polled after it was ready");
+        if ready!(poll(Pin::new(&mut **known), cx))?.is_empty() {
+            return Poll::Ready(Ok(&[][..]));
+        }
+        // Asked twice: the borrow checker does not let the first answer out of a loop.
+        let taken = reader.take().expect("it was there above");
+        match poll(Pin::new(taken), cx) {
+            Poll::Ready(bytes) => Poll::Ready(bytes),
+            Poll::Pending => Poll::Ready(Err(took_back())),
+        }
+    }))
 }
 
 /// A reader promised bytes and then had none, which the traits do not allow.

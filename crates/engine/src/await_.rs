@@ -120,6 +120,28 @@ pub unsafe extern "C" fn await_(
             }
             (iterator, true)
         };
+        let result = wait_for(stack, iterator, args, owned);
+        if owned {
+            ffi::Py_DECREF(iterator);
+        }
+        result
+    }
+}
+
+/// Drives `iterator` to its end, and has the collector know of it meanwhile.
+///
+/// # Safety
+///
+/// As for [`drive`]; `args` and `owned` as in [`AwaitRecord`].
+#[inline(always)]
+unsafe fn wait_for(
+    stack: *mut Activation,
+    iterator: *mut PyObject,
+    args: *const *mut PyObject,
+    owned: bool,
+) -> *mut PyObject {
+    // SAFETY: by contract. The record lies in this frame, and is released before it ends.
+    unsafe {
         let record = AwaitRecord {
             awaited: iterator,
             args,
@@ -130,9 +152,6 @@ pub unsafe extern "C" fn await_(
         let kept = greenlet::keep(stack, &record);
         let result = drive(stack, iterator);
         greenlet::release(stack, &record, kept);
-        if owned {
-            ffi::Py_DECREF(iterator);
-        }
         result
     }
 }
@@ -157,17 +176,7 @@ pub unsafe fn wait_for_coroutine(
         if thread_state::coroutine_is_suspended(coroutine) {
             return raise(ffi::PyExc_RuntimeError, AWAITED_ALREADY);
         }
-        let record = AwaitRecord {
-            awaited: coroutine,
-            args,
-            awaiter: ptr::null_mut(),
-            owned: true.into(),
-            outer: (*stack).awaits,
-        };
-        let kept = greenlet::keep(stack, &record);
-        let result = drive(stack, coroutine);
-        greenlet::release(stack, &record, kept);
-        result
+        wait_for(stack, coroutine, args, true)
     }
 }
 

@@ -97,7 +97,19 @@ unsafe fn load_package() -> bool {
     // SAFETY: the GIL is held.
     unsafe {
         let module = ffi::PyImport_ImportModule(c"verdigris.worlds._blocking".as_ptr());
-        ffi::Py_XDECREF(module);
-        !module.is_null()
+        if module.is_null() {
+            return false;
+        }
+        ffi::Py_DECREF(module);
+        if ELSEWHERE.is_null() {
+            // It is being imported, by this very thread.
+            ffi::PyErr_SetString(
+                ffi::PyExc_ImportError,
+                c"block() was called while verdigris.worlds is being imported; call it later"
+                    .as_ptr(),
+            );
+            return false;
+        }
+        true
     }
 }

@@ -125,7 +125,10 @@ pub fn post_abandoned(runtime: u64, coroutine: *mut GreenCoroutine) -> bool {
         .find(|known| known.id == runtime)
         .map(|known| Arc::clone(&known.mailbox));
     let posted = found.is_some_and(|mailbox| mailbox.post(coroutine));
-    if posted {
+    // Put off while the thread unwinds what it has: asked again from its answer, the main thread
+    // would do nothing else.
+    let is_put_off = Runtime::get().is_some_and(|here| here.id == runtime && here.unwinds.get());
+    if posted && !is_put_off {
         // Others look when they next use the engine; the main thread can be asked.
         ask_main_thread();
     }
@@ -423,17 +426,6 @@ impl Runtime {
         if self.mailbox.attention.load(Ordering::Relaxed) & MAIL != 0 {
             self.unwind_abandoned_now();
         }
-    }
-
-    /// Takes a function of this thread that can't be unwound just now, with a reference. False
-    /// if the thread is ending.
-    pub fn put_off(&self, coroutine: *mut GreenCoroutine) -> bool {
-        let posted = self.mailbox.post(coroutine);
-        // Asked again from its answer, the main thread would do nothing else.
-        if posted && !self.unwinds.get() {
-            ask_main_thread();
-        }
-        posted
     }
 
     #[cold]

@@ -3,11 +3,10 @@
 use std::future::poll_fn;
 use std::io::{self, BufRead, IoSlice, IoSliceMut, Read, Seek, SeekFrom, Write};
 use std::pin::Pin;
-use std::task::{Poll, ready};
 
 use ::futures_io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite};
 
-use super::{took_back, wait};
+use super::{fill_buf, wait};
 
 /// [`std::io`]'s traits over those of the `futures` crate: sync code reads and writes, and its task
 /// waits.
@@ -116,19 +115,7 @@ where
     Self: Read,
 {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let mut io = Some(&mut self.io);
-        wait(poll_fn(|cx| {
-            let reader = io.as_mut().expect("not polled after it was ready");
-            if ready!(Pin::new(&mut **reader).poll_fill_buf(cx))?.is_empty() {
-                return Poll::Ready(Ok(&[][..]));
-            }
-            // Asked twice: the borrow checker does not let the first answer out of a loop.
-            let reader = io.take().expect("it was there above");
-            match Pin::new(reader).poll_fill_buf(cx) {
-                Poll::Ready(bytes) => Poll::Ready(bytes),
-                Poll::Pending => Poll::Ready(Err(took_back())),
-            }
-        }))
+        fill_buf(&mut self.io, T::poll_fill_buf)
     }
 
     fn consume(&mut self, count: usize) {

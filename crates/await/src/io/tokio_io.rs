@@ -7,7 +7,7 @@ use std::task::{Poll, ready};
 
 use ::tokio::io::{AsyncBufRead, AsyncRead, AsyncSeek, AsyncWrite, ReadBuf};
 
-use super::{took_back, wait};
+use super::{fill_buf, wait};
 
 /// [`std::io`]'s traits over tokio's: sync code reads and writes, and its task waits.
 ///
@@ -112,19 +112,7 @@ where
     Self: Read,
 {
     fn fill_buf(&mut self) -> io::Result<&[u8]> {
-        let mut io = Some(&mut self.io);
-        wait(poll_fn(|cx| {
-            let reader = io.as_mut().expect("not polled after it was ready");
-            if ready!(Pin::new(&mut **reader).poll_fill_buf(cx))?.is_empty() {
-                return Poll::Ready(Ok(&[][..]));
-            }
-            // Asked twice: the borrow checker does not let the first answer out of a loop.
-            let reader = io.take().expect("it was there above");
-            match Pin::new(reader).poll_fill_buf(cx) {
-                Poll::Ready(bytes) => Poll::Ready(bytes),
-                Poll::Pending => Poll::Ready(Err(took_back())),
-            }
-        }))
+        fill_buf(&mut self.io, T::poll_fill_buf)
     }
 
     fn consume(&mut self, count: usize) {

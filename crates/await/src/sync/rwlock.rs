@@ -4,7 +4,7 @@ use std::cell::UnsafeCell;
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
-use std::sync::{LockResult, PoisonError, TryLockError, TryLockResult};
+use std::sync::{LockResult, TryLockError, TryLockResult};
 
 use super::poison::{Before, Poison};
 use super::semaphore::Semaphore;
@@ -78,13 +78,7 @@ impl<T> RwLock<T> {
     ///
     /// The lock is poisoned. The value is in the error.
     pub fn into_inner(self) -> LockResult<T> {
-        let poisoned = self.poison.get();
-        let value = self.data.into_inner();
-        if poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        self.poison.result(self.data.into_inner())
     }
 }
 
@@ -205,13 +199,7 @@ impl<T: ?Sized> RwLock<T> {
     ///
     /// The lock is poisoned. The reference is in the error.
     pub fn get_mut(&mut self) -> LockResult<&mut T> {
-        let poisoned = self.poison.get();
-        let value = self.data.get_mut();
-        if poisoned {
-            Err(PoisonError::new(value))
-        } else {
-            Ok(value)
-        }
+        self.poison.result(self.data.get_mut())
     }
 }
 

@@ -23,6 +23,7 @@ use crate::greenlet::{self, carrier};
 use crate::portal::Portal;
 use crate::protocol;
 use crate::runtime::{self, Runtime};
+use crate::thread_state;
 use crate::watch;
 
 pub use class::make_type;
@@ -493,18 +494,15 @@ impl GreenCoroutine {
             }
             let activation = (*this).activation;
             if !Activation::belongs_to(activation, ffi::PyThreadState_Get()) {
-                // Kept alive for its thread, or for ever.
-                ffi::Py_INCREF(this.cast());
-                let thread_lives = Activation::thread_lives(activation);
-                if !(thread_lives && runtime::post_abandoned((*activation).runtime, this)) {
+                if !Self::leave_to_its_thread(this) {
+                    ffi::Py_INCREF(this.cast()); // for ever
                     Self::leak_with_its_thread(this);
                 }
                 return;
             }
-            let room =
-                crate::thread_state::has_room(ffi::PyThreadState_Get(), (*activation).state());
-            if room == 0 && Self::abandon_where_there_is_room(this) {
-                return;
+            let room = thread_state::has_room(ffi::PyThreadState_Get(), (*activation).state());
+            if room == 0 && Self::leave_to_its_thread(this) {
+                return; // at the recursion limit; there is room later
             }
             if Self::close(this) {
                 return;
@@ -534,17 +532,21 @@ impl GreenCoroutine {
         }
     }
 
-    /// At the recursion limit: has it unwound later, and tells whether that is so.
-    #[cold]
-    unsafe fn abandon_where_there_is_room(this: *mut Self) -> bool {
-        // SAFETY: the GIL is held.
+    /// Keeps it alive and has its thread unwind it, the next time that it uses the engine.
+    /// False if that thread has ended.
+    unsafe fn leave_to_its_thread(this: *mut Self) -> bool {
+        // SAFETY: the GIL is held, and the function is suspended.
         unsafe {
+            let activation = (*this).activation;
+            if !Activation::thread_lives(activation) {
+                return false;
+            }
             ffi::Py_INCREF(this.cast());
-            let put_off = Runtime::get().is_some_and(|runtime| runtime.put_off(this));
-            if !put_off {
+            let posted = runtime::post_abandoned((*activation).runtime, this);
+            if !posted {
                 ffi::Py_DECREF(this.cast());
             }
-            put_off
+            posted
         }
     }
 
@@ -557,19 +559,9 @@ impl GreenCoroutine {
     pub unsafe fn abandon_later(this: *mut Self) -> bool {
         // SAFETY: by contract.
         unsafe {
-            let activation = (*this).activation;
-            if (*activation).carrier.is_null()
-                || !carrier::collecting::is_here()
-                || !Activation::thread_lives(activation)
-            {
-                return false;
-            }
-            ffi::Py_INCREF(this.cast());
-            let posted = runtime::post_abandoned((*activation).runtime, this);
-            if !posted {
-                ffi::Py_DECREF(this.cast());
-            }
-            posted
+            !(*(*this).activation).carrier.is_null()
+                && carrier::collecting::is_here()
+                && Self::leave_to_its_thread(this)
         }
     }
 
