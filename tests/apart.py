@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
 from conftest import python_path
 
 TESTS = Path(__file__).resolve().parent
+# Below the limit of the test that waits here (`faulthandler_timeout`).
+SECONDS = 280
 
 
 def files_of(directory: str) -> list[Path]:
@@ -26,7 +31,7 @@ def run_apart(file: Path, variable: str) -> None:
         file: The test file.
         variable: Set in the environment, it has the file collected.
     """
-    done = subprocess.run(
+    code, output = _run(
         [
             sys.executable,
             "-X",
@@ -38,17 +43,39 @@ def run_apart(file: Path, variable: str) -> None:
             "no:cacheprovider",
             file,
         ],
-        capture_output=True,
-        text=True,
-        timeout=280,
-        cwd=TESTS.parent,
-        env={**os.environ, "PYTHONPATH": python_path(), variable: "1"},
+        {**os.environ, "PYTHONPATH": python_path(), variable: "1"},
     )
-    skipped = re.findall(r"SKIPPED \[\d+\] \S+: (.*)", done.stdout)
+    skipped = re.findall(r"SKIPPED \[\d+\] \S+: (.*)", output)
     ended_well = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)
-    assert done.returncode in ended_well, (
-        f"exit code {done.returncode}\n{done.stdout}\n{done.stderr}"
-    )
-    if not re.search(r"\d+ passed", done.stdout):
-        assert skipped, done.stdout + done.stderr
+    assert code in ended_well, f"exit code {code}\n{output}"
+    if not re.search(r"\d+ passed", output):
+        assert skipped, output
         pytest.skip(skipped[0])
+
+
+def _run(command: list[str | Path], environment: dict[str, str]) -> tuple[int, str]:
+    """Runs a command and ends whatever it leaves behind.
+
+    What it prints goes to a file: a process that it has left would hold a pipe open, and who reads
+    that would wait for it.
+    """
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            cwd=TESTS.parent,
+            env=environment,
+            start_new_session=True,
+        )
+        try:
+            process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGABRT)  # faulthandler prints where it stands
+            process.wait(10)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        output.seek(0)
+        return process.returncode, output.read()
