@@ -22,10 +22,10 @@ ENGINE_SOURCES := $(shell find crates -type f \( -name '*.rs' -o -name '*.c' -o 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 .PHONY: help demo test test-rust check format docs bench bench-net bench-rust bench-worlds memory matrix neighbours compatibility conformance \
-	soak sanitize wheels refusals aarch64 build clean
+	soak sanitize semver oldest-rust wheels refusals aarch64 build clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 	@echo
 	@echo 'make test PYTHON=python3.13        with another Python, in an environment of its own'
 	@echo 'make test ARGS="-k cancel -x"      arguments for pytest (or for the demo, or the benchmark)'
@@ -85,6 +85,12 @@ soak: build $(STAMPS)/test ## random programs against a model, for minutes (ARGS
 
 sanitize: ## the fiber crate's tests under AddressSanitizer and under valgrind (ARGS=address)
 	scripts/sanitize $(ARGS)
+
+semver: ## whether the Rust crates' public API kept its promises since the last tag (ARGS=REVISION: since that)
+	scripts/semver $(ARGS)
+
+oldest-rust: ## the Rust crates' tests with the oldest Rust that they promise (as root, on Debian)
+	scripts/oldest-rust $(ARGS)
 
 matrix: ## the tests on every supported CPython and on debug builds, at the end a table
 	scripts/matrix $(PYTHONS) $(if $(ARGS),-- $(ARGS))

@@ -1,4 +1,5 @@
-//! A sync reader over tokio's TCP at 10,000 connections, beside the same in async: `make bench-rust`.
+//! A sync reader over tokio's TCP at 10,000 connections, on stacks of 8 MiB and on small ones, beside
+//! the same in async: `make bench-rust`.
 //!
 //! ```text
 //!   this process ──┬── server, async ── its load
@@ -25,8 +26,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 use tokio::task::{JoinSet, LocalSet, spawn_local};
-use verdigris_await::async_def;
 use verdigris_await::io::TokioIo;
+use verdigris_await::{Builder, async_def};
 
 const CONNECTIONS: usize = 10_000;
 const ROUNDS: usize = 9;
@@ -64,9 +65,16 @@ const LOADS: [Load; 2] = [
 enum Way {
     Async,
     Sync,
+    /// On stacks of [`SMALL`] bytes: many share a page of page tables.
+    SmallStacks,
 }
 
-const WAYS: [(Way, &str); 2] = [(Way::Async, "async"), (Way::Sync, "sync")];
+const WAYS: [(Way, &str); 3] = [
+    (Way::Async, "async"),
+    (Way::Sync, "sync"),
+    (Way::SmallStacks, "small"),
+];
+const SMALL: usize = 128 << 10;
 
 fn main() {
     raise_descriptors();
@@ -198,11 +206,15 @@ fn serve(way: Way, connections: usize) {
         let answers = Rc::new(Answers::default());
         for stream in streams {
             let answers = answers.clone();
-            match way {
-                Way::Async => drop(spawn_local(serve_async(stream, answers))),
-                Way::Sync => drop(spawn_local(async_def(move || {
-                    serve_sync(TokioIo::new(stream), &answers)
-                }))),
+            if way == Way::Async {
+                spawn_local(serve_async(stream, answers));
+                continue;
+            }
+            let serve = move || serve_sync(TokioIo::new(stream), &answers);
+            if way == Way::Sync {
+                spawn_local(async_def(serve));
+            } else {
+                spawn_local(Builder::new().stack_size(SMALL).async_def(serve));
             }
         }
         for line in io::stdin().lock().lines() {
