@@ -312,12 +312,24 @@ def measure(calls: Calls, count: int) -> Held:
 
 
 def fill_pool() -> None:
-    """A thread keeps up to 256 stacks with their memory. When they come to it is no growth."""
-    coros = [async_def(lambda: await_(asyncio.Event().wait())) for _ in range(300)]
+    """A thread keeps up to 256 stacks, each with the memory that some call has touched.
+
+    When a stack goes deeper than ever, that is no growth. So all of them begin as deep as one that
+    a collection ends, which is some pages more than what the calls need.
+    """
+    coros = [async_def(waits_deep, 10) for _ in range(300)]
     for coro in coros:
         coro.send(None)
     for coro in coros:
         coro.close()
+
+
+def waits_deep(calls: int) -> None:
+    """Waits, with so many calls from C on its stack."""
+    if calls:
+        max([calls - 1], key=waits_deep)
+    else:
+        await_(asyncio.Event().wait())
 
 
 def held() -> int:

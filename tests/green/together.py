@@ -37,7 +37,7 @@ def beside(loop: Loop, function: Callable[[], Any], beats: int = 5) -> Any:
         async with loop.tasks() as start:
             one = start(async_def, function)
             while not one.ended.is_set():
-                await loop.sleep(0.005)
+                await loop.sleep(0.001)
                 count += 1
         return one.outcome
 
@@ -55,7 +55,7 @@ def cancelled(loop: Loop, function: Callable[[], Any], after: Callable[[], bool]
         async with loop.tasks() as start:
             one = start(async_def, function)
             while not after():
-                await loop.sleep(0.005)
+                await loop.sleep(0.001)
             await loop.sleep(0.02)
             one.cancel()
         assert one.outcome.cancelled, one.outcome
