@@ -201,26 +201,15 @@ pub unsafe extern "C" fn wait_of(_module: *mut PyObject, object: *mut PyObject) 
         for (index, object) in awaited.into_iter().enumerate() {
             ffi::PyTuple_SET_ITEM(list, index as ffi::Py_ssize_t, object);
         }
-        let or_none = |object: *mut PyObject| {
-            if object.is_null() {
-                ffi::Py_NewRef(ffi::Py_None())
-            } else {
-                object
-            }
-        };
+        let none = || ffi::Py_NewRef(ffi::Py_None());
+        let portal = if portal.is_null() { none() } else { portal };
         let ident = if ident == 0 {
-            ptr::null_mut()
+            none()
         } else {
             ffi::PyLong_FromUnsignedLong(ident)
         };
-        let time = time.map_or(ptr::null_mut(), |time| {
-            ffi::PyFloat_FromDouble(time as f64 / 1e9)
-        });
-        let (ident, portal, time) = (or_none(ident), or_none(portal), or_none(time));
-        let result = ffi::PyTuple_Pack(4, ident, portal, list, time);
-        for part in [ident, portal, list, time] {
-            ffi::Py_DECREF(part);
-        }
-        result
+        let time = time.map_or_else(none, |time| ffi::PyFloat_FromDouble(time as f64 / 1e9));
+        // It takes all four, and is null if one of them is.
+        ffi::Py_BuildValue(c"(NNNN)".as_ptr(), ident, portal, list, time)
     }
 }
