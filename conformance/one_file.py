@@ -174,6 +174,8 @@ class Run:
             paths = [str(modes.PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
             environment["PYTHONPATH"] = os.pathsep.join(filter(None, paths))
         child = None
+        # Before the worker writes: all that it does is read.
+        position = events.stat().st_size if events.exists() else 0
         try:
             with self.log.open("a") as log:
                 child = subprocess.Popen(
@@ -186,13 +188,15 @@ class Run:
                     start_new_session=True,
                 )
                 running.add(child)
-                return self._watch(child, events, Record() if only else self.record)
+                record = Record() if only else self.record
+                return self._watch(child, events, position, record)
         finally:
             running.discard(child)
             shutil.rmtree(scratch, ignore_errors=True)
 
-    def _watch(self, child: subprocess.Popen[bytes], events: Path, record: Record) -> Record:
-        position = events.stat().st_size if events.exists() else 0
+    def _watch(
+        self, child: subprocess.Popen[bytes], events: Path, position: int, record: Record
+    ) -> Record:
         record.running = None
         last = time.monotonic()
         over = False

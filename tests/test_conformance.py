@@ -59,10 +59,16 @@ EXPECTED = {
 
 # In a process of its own: the folder is no package.
 DRIVER = """
-    import dataclasses, json, sys
+    import dataclasses, json, sys, time
     from pathlib import Path
     sys.path.insert(0, sys.argv[1])
     import one_file
+    if sys.argv[4:] == ["late"]:
+        class Late(one_file.subprocess.Popen):
+            def __init__(self, *args, **settings):
+                super().__init__(*args, **settings)
+                time.sleep(1)
+        one_file.subprocess.Popen = Late
     store = Path(sys.argv[2])
     run = one_file.Run(sys.argv[3], "test_some", store, 3.0, fingerprint="x", package="")
     record = run.to_end()
@@ -72,7 +78,7 @@ DRIVER = """
     }}))
 """
 
-Harness = Callable[[str], dict[str, Any]]
+Harness = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
@@ -82,9 +88,10 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), python_path()]))
     monkeypatch.setenv("ONCE", str(tmp_path / "once"))
 
-    def run(mode: str) -> dict[str, Any]:
+    def run(mode: str, *how: str) -> dict[str, Any]:
+        driver = textwrap.dedent(DRIVER)
         done = subprocess.run(
-            [sys.executable, "-c", textwrap.dedent(DRIVER), CONFORMANCE, tmp_path / "store", mode],
+            [sys.executable, "-c", driver, CONFORMANCE, tmp_path / "store", mode, *how],
             stdout=subprocess.PIPE,
             text=True,
             check=True,
@@ -96,9 +103,11 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
     return run
 
 
-@pytest.mark.parametrize("mode", ["threads", "verdigris-asyncio"])
-def test_each_test_is_charged_with_its_own(harness: Harness, mode: str) -> None:
-    found = harness(mode)
+@pytest.mark.parametrize(
+    "how", [["threads"], ["verdigris-asyncio"], ["threads", "late"]], ids=" ".join
+)
+def test_each_test_is_charged_with_its_own(harness: Harness, how: list[str]) -> None:
+    found = harness(*how)
     outcomes = found["outcomes"]
     assert {one: outcome["status"] for one, outcome in outcomes.items()} == EXPECTED
     assert found["ended"] == "done"
