@@ -604,10 +604,14 @@ def test_a_thread_that_forks_is_all_that_its_child_has(
             if child:
                 print("exit code", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
             else:
-                later = lambda: print("the child's thread ends", flush=True)
-                threading.Timer(0.1, later).start()
+                printed = threading.Event()
+                def later():
+                    printed.wait()
+                    print("the child's thread ends", flush=True)
+                threading.Thread(target=later).start()
                 time.sleep(0.01)
                 print("who forked ends", len(threading.enumerate()), flush=True)
+                printed.set()
         threading.Thread(target=time.sleep, args=(0.2,)).start()
         thread = threading.Thread(target=work)
         thread.start()

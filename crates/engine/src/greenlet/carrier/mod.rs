@@ -205,6 +205,11 @@ pub unsafe fn start(
                 give(runtime, this);
                 return Err(ptr::null_mut());
             }
+            if cfg!(Py_3_15) {
+                // There greenlet visits the frames of greenlets that wait, and counts these as
+                // alive. The coroutine visits them: once is right, and lets the function go.
+                ffi::PyObject_GC_UnTrack((*carrier).base.cast());
+            }
         } else if !adopt(this) {
             Portal::bind((*coroutine).portal, this);
             return Err(ptr::null_mut());
