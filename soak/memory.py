@@ -90,9 +90,14 @@ def complaints(samples: list[Sample], operations: int) -> list[str]:
         found.append(f"{last.stacks_in_use} stacks were never given back")
     if last.stacks_leaked:
         found.append(f"{last.stacks_leaked} stacks were leaked")
+    return found + grew(samples, operations)
+
+
+def grew(samples: list[Sample], operations: int) -> list[str]:
+    """What is not flat."""
     grown = growth(samples)
     if not grown:
-        return found
+        return []
     limits = {
         "resident": MOST_GROWTH_SHORT if operations < SHORT else MOST_GROWTH,
         "objects": MOST_OBJECTS,
@@ -100,9 +105,8 @@ def complaints(samples: list[Sample], operations: int) -> list[str]:
         # Threads of the pools come and go, as many as there are calls at once.
         "threads": 64,
     }
-    found += [
-        f"{name} grew by {grown[name]:,}, more than {limit:,}, to {getattr(last, name):,}"
+    return [
+        f"{name} grew by {grown[name]:,}, more than {limit:,}, to {getattr(samples[-1], name):,}"
         for name, limit in limits.items()
         if grown[name] > limit
     ]
-    return found

@@ -45,6 +45,10 @@ class Mismatch(Exception):
     """A program did not do what the model says."""
 
 
+#: A round in which memory grew goes on until it is that many times as long.
+LONGER = 2.5
+
+
 class Round:
     """Runs programs, and keeps the figures."""
 
@@ -68,6 +72,7 @@ class Round:
         next_sample = 0.0
         seeds = itertools.count(self.options.seed)
         left = self.options.programs or sys.maxsize
+        seconds = self.options.seconds
         while left > 0 and not self.wrong:
             count = min(IN_A_RUN, left)
             left -= count
@@ -82,8 +87,12 @@ class Round:
                 # Not flat, but lost for ever: no need to go on.
                 if samples[-1].stacks_in_use:
                     break
-            if now >= self.options.seconds and not self.options.programs:
+            if now < seconds or self.options.programs:
+                continue
+            # What grows may be a long warm-up. That ends; a leak goes on.
+            if seconds > self.options.seconds or not memory.grew(samples, self.operations):
                 break
+            seconds *= LONGER
         samples.append(memory.sample())
         return samples
 

@@ -9,6 +9,7 @@ import io
 import re
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -206,7 +207,8 @@ def test_functions_of_other_threads_are_seen() -> None:
     thread.start()
     assert begun.wait(10)
     seen: list[Suspended] = []
-    while not seen:  # it is woken now and then
+    end = time.monotonic() + 60
+    while not seen and time.monotonic() < end:  # it is woken now and then
         seen = [each for each in inspect.suspended() if each.name.endswith("elsewhere")]
     over.set()
     thread.join()

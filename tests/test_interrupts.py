@@ -14,7 +14,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import CRASH_SCRIPTS, python_path
+from conftest import CRASH_SCRIPTS, killed_after, python_path
 
 pytestmark = pytest.mark.skipif(
     not hasattr(signal, "setitimer"), reason="needs signals that come at a chosen time"
@@ -52,7 +52,7 @@ def interrupted(kind: str, after: float) -> tuple[int, str, str]:
         text=True,
         env={**os.environ, "PYTHONPATH": python_path()},
     )
-    with process:
+    with killed_after(90, process):
         assert process.stdout is not None and process.stderr is not None
         # Not before: a loop that is only half made can't be closed either.
         assert process.stdout.read(1) == "<"

@@ -9,12 +9,14 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import killed_after
 
 from verdigris.inspect import _listen, _meeting_place, _ps, listen
 
@@ -43,6 +45,7 @@ IDLE = "await asyncio.sleep(3600)"
 def start() -> Iterator[Start]:
     """Starts a program, and returns when it says that it is ready."""
     started: list[subprocess.Popen[str]] = []
+    timers: list[threading.Timer] = []
 
     def run(body: str, before: str = "", environment: dict[str, str] | None = None) -> Any:
         program = subprocess.Popen(
@@ -56,10 +59,15 @@ def start() -> Iterator[Start]:
             },
         )
         started.append(program)
+        timers.append(threading.Timer(90, program.kill))
+        timers[-1].start()
         assert program.stdout is not None and program.stdout.readline() == "ready\n"
         return program
 
     yield run
+    for timer in timers:
+        timer.cancel()
+        timer.join()
     for program in started:
         # A stopped one too.
         program.kill()
@@ -148,7 +156,8 @@ class TestWithoutPreparation:
 
     def test_a_program_without_verdigris(self) -> None:
         command = "import select; print(flush=True); select.epoll().poll()"
-        with subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE) as program:
+        started = subprocess.Popen([sys.executable, "-c", command], stdout=subprocess.PIPE)
+        with killed_after(90, started) as program:
             try:
                 assert program.stdout is not None and program.stdout.readline() == b"\n"
                 assert ps(program.pid).stdout == "verdigris is not imported there.\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import gc
+import io
 import os
 import queue
 import signal
@@ -239,6 +240,26 @@ def test_what_plain_work_raises_is_reported(
     error.__traceback__ = None
 
 
+def test_a_hook_that_raises_ends_no_worker(
+    pool: ThreadPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reports: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+    def hook(args: Any) -> None:
+        raise LookupError("of the hook")
+
+    def work() -> None:
+        raise ValueError("of the work")
+
+    monkeypatch.setattr(threading, "excepthook", hook)
+    monkeypatch.setattr(sys, "excepthook", lambda *args: reports.put(args[0]))
+    monkeypatch.setattr(sys, "stderr", io.StringIO())
+    pool.start(work)
+    assert reports.get(timeout=60) is LookupError
+    assert sys.stderr.getvalue() == "Exception in threading.excepthook:\n"  # type: ignore
+    pool.shutdown()  # which waits for each worker
+
+
 # --- what is kept ---
 
 
@@ -422,6 +443,18 @@ def test_a_stall_adds_one_and_then_waits_longer() -> None:
         if growth.look(pause, pause * 2, 10, 7):
             added.append(round(elapsed))
     assert added == [1, 3, 7, 15]
+
+
+def test_a_stall_that_is_over_is_forgotten() -> None:
+    growth = Growth(cpus=2)
+    late = sys.getswitchinterval()
+    for head in range(4):
+        added, elapsed = 0, 0.0
+        while not added:
+            pause = growth.pause + late
+            elapsed += pause
+            added = growth.look(pause, pause * 2, 10, head)
+        assert round(elapsed) == 1
 
 
 def test_no_stall_while_work_moves() -> None:

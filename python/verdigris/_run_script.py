@@ -522,6 +522,11 @@ def _run_on_asyncio(main: Callable[[], None], new_loop: Callable[[], Any]) -> No
     stepped.task = loop.create_task(_awaiting(lambda: stepped)())
     handler = _sigint_handler(stepped)
     own = signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    # A signal may come just before the loop waits. uvloop and Trio see to that; asyncio does only
+    # where it handles a signal itself, and ignores what it reads of others.
+    wakeup = getattr(loop, "_csock", None)
+    if wakeup is not None:
+        signal.set_wakeup_fd(wakeup.fileno(), warn_on_full_buffer=False)
     try:
         if own:
             signal.signal(signal.SIGINT, handler)
@@ -531,6 +536,8 @@ def _run_on_asyncio(main: Callable[[], None], new_loop: Callable[[], Any]) -> No
         if own and signal.getsignal(signal.SIGINT) is handler:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         _signal_handlers.deliver_to(None)
+        if wakeup is not None:
+            signal.set_wakeup_fd(-1)
         _close(loop)
 
 

@@ -8,11 +8,12 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHOSEN, python_path
+from conftest import CHOSEN, killed_after, python_path
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Done = subprocess.CompletedProcess[str]
@@ -39,8 +40,8 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": python_path(), "PYTHONWARNINGS": "error"}
 
 
-def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
-    return subprocess.Popen(
+def start(*arguments: object, **options: Any) -> AbstractContextManager[subprocess.Popen[str]]:
+    process = subprocess.Popen(
         [sys.executable, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -51,6 +52,7 @@ def start(*arguments: object, **options: Any) -> subprocess.Popen[str]:
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         **options,
     )
+    return killed_after(90, process)
 
 
 def run(*arguments: object, stdin: str = "", **options: Any) -> Done:
@@ -279,6 +281,39 @@ def test_ctrl_c_can_be_caught_more_than_once(loop_name: str, script: Callable[..
             assert process.stdout.readline() == "caught\n"
         assert process.communicate(timeout=60) == ("", "")
     assert process.returncode == 0
+
+
+def test_ctrl_c_that_comes_just_before_the_loop_waits(script: Callable[..., Path]) -> None:
+    path = script(
+        """
+        import operator, time
+        from functools import partial
+        from verdigris import get_original
+        interrupt_main = get_original("_thread", "interrupt_main")
+        selector = get_original("selectors", "EpollSelector")
+        select, is_next = selector.select, False
+
+        def racing(self, timeout=None):
+            global is_next
+            if is_next and (timeout is None or timeout > 100):
+                is_next = False
+                epoll = getattr(self._selector, "_epoll", self._selector)
+                # One after the other in C, where nobody looks for signals.
+                list(map(operator.call, [interrupt_main, partial(epoll.poll, timeout)]))
+                timeout = 0
+            return select(self, timeout)
+
+        selector.select = racing
+        time.sleep(0.01)
+        is_next = True
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            print("caught", is_next)
+        """
+    )
+    done = green("asyncio", path)
+    assert (done.stdout, done.stderr) == ("caught False\n", "")
 
 
 HANDLERS = {

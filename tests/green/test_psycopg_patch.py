@@ -212,7 +212,7 @@ def test_cancelling_ends_the_query_on_the_server(loop: Any, driver: Any) -> None
     async def main() -> Any:
         async with loop.tasks() as start:
             task = start(lambda: async_def(work))
-            while not driver.running(query):
+            while not (driver.running(query) or task.ended.is_set()):
                 await loop.sleep(0.01)
             task.cancel()
             outcome = await task.wait()

@@ -472,18 +472,14 @@ def test_two_write_to_one_file(loop: Any) -> None:
             file.write(LARGE)
             file.flush()
 
-        def read() -> int:
-            return sum(len(b.recv(2**16)) for _ in iter(lambda: select_ready(b), False))
-
-        def select_ready(sock: Any) -> bool:
-            sock.settimeout(0.2)
-            try:
-                return bool(sock.recv(1, stdlib.MSG_PEEK))
-            except TimeoutError:
-                return False
+        def read() -> bytes:
+            received = b""
+            while len(received) < size + 2 * len(LARGE):
+                received += b.recv(2**16)
+            return received[size:]
 
         *_, received = run(loop, write, write, read)
-        assert received == size + 2 * len(LARGE)
+        assert received == 2 * LARGE  # one after the other
         run_one(loop, file.close)
 
 

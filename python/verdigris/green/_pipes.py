@@ -229,8 +229,9 @@ class PipeIO(io.RawIOBase):
         if getattr(self, "_finalizing", False):  # Set by io when the object is garbage.
             self._dealloc_warn(self)
         if self.closefd:
-            _wait.forget(self._file.fileno())
-        self._file.close()
+            _wait.end(self._file.fileno(), lambda _fd: self._file.close())
+        else:
+            self._file.close()
 
     def _dealloc_warn(self, source: object) -> None:
         """Called by the buffered file over it: "ResourceWarning: unclosed file"."""

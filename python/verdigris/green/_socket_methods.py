@@ -288,9 +288,14 @@ def _real_close(
 ) -> None:
     # As in the stdlib, no globals: they may be gone when the interpreter ends.
     fileno = _ss.fileno(self)
-    if fileno >= 0:
+    if fileno < 0:
+        return _ss.close(self)
+    _forget(fileno)
+    try:
+        _ss.close(self)
+    finally:
+        # Once more: who was woken in another thread may have waited again before it was closed.
         _forget(fileno)
-    _ss.close(self)
 
 
 def detach(self: Any) -> int:
@@ -301,11 +306,12 @@ def detach(self: Any) -> int:
     return _detach(self)
 
 
-def close(fd: int, /) -> None:
+def close(fd: Any, /) -> None:
     """`socket.close`, the module's function."""
     if isinstance(fd, int):
-        _wait.forget(fd)
-    _socket.close(fd)
+        _wait.end(fd, _socket.close)
+    else:
+        _socket.close(fd)
 
 
 # --- the table ---------------------------------------------------------------

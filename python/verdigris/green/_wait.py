@@ -37,6 +37,7 @@ __all__ = [
     "Lock",
     "RLock",
     "current",
+    "end",
     "fd",
     "fds",
     "forget",
@@ -59,6 +60,16 @@ READ, WRITE, PRIORITY = 1, 2, 4
 running_inner_loops: set[int] = set()
 
 _start_os_thread: Callable[..., int] = _thread.start_new_thread
+
+
+def end(number: int, close: Callable[[int], T]) -> T:
+    """Ends what a descriptor stands for, by `close(number)`, and wakes all who wait for it."""
+    forget(number)
+    try:
+        return close(number)
+    finally:
+        # Once more: who was woken in another thread may have waited again before it was closed.
+        forget(number)
 
 
 def offload(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

@@ -12,6 +12,7 @@ import os as _original
 import signal as _signal
 import stat as _stat
 import sys as _sys
+from contextlib import suppress as _suppress
 from typing import Any
 
 from verdigris.green import _children, _pipes, _twin, _wait
@@ -72,14 +73,15 @@ def writev(fd: Any, buffers: Any, /) -> int:
 def close(fd: Any) -> None:
     """`os.close`."""
     if isinstance(fd, int) and fd >= 0:
-        _wait.forget(fd)
-    _close(fd)
+        _wait.end(fd, _close)
+    else:
+        _close(fd)
 
 
 def dup2(fd: Any, fd2: Any, inheritable: bool = True) -> int:
     """`os.dup2`."""
     if isinstance(fd2, int) and fd2 >= 0 and fd != fd2:
-        _wait.forget(fd2)
+        return _wait.end(fd2, lambda fd2: _dup2(fd, fd2, inheritable))
     return _dup2(fd, fd2, inheritable)
 
 
@@ -96,17 +98,29 @@ def open(path: Any, flags: Any, mode: int = 0o777, *, dir_fd: int | None = None)
 
 
 def _open_fifo(path: Any, flags: int, mode: int, dir_fd: int | None) -> int:
-    # Only a thread can wait for this: no descriptor is there yet. `given_up` and `opened` are
-    # each seen by the other side, whichever comes first: both are set before the other is read.
-    given_up = False
+    # Only a thread can wait for this: no descriptor is there yet. When the wait is given up, the
+    # thread may be in its call, or come to it much later. So the other end stays open until it is
+    # back. `given_up` and `is_back` are each seen by the other side, whichever comes first: both
+    # are set before the other is read.
+    given_up = is_back = False
     opened: list[int] = []
+    other_end: list[_OtherEnd] = []
 
     def in_a_thread() -> int:
-        fd = _open(path, flags, mode, dir_fd=dir_fd)
-        opened.append(fd)
-        if given_up and opened:
+        nonlocal is_back
+        try:
+            fd = _open(path, flags, mode, dir_fd=dir_fd)
+            opened.append(fd)
+            return fd
+        finally:
+            is_back = True
+            if given_up:
+                forget()
+
+    def forget() -> None:
+        other_end.clear()
+        with _suppress(IndexError):  # the other side was faster
             _close(opened.pop())
-        return fd
 
     try:
         return int(_wait.offload(in_a_thread))
@@ -114,21 +128,32 @@ def _open_fifo(path: Any, flags: int, mode: int, dir_fd: int | None) -> int:
         raise
     except BaseException:
         given_up = True
-        if opened:
-            _close(opened.pop())
-        else:
-            _let_go(path, flags, dir_fd)
+        if not is_back:
+            other_end.extend(_open_other_end(path, flags, dir_fd))
+        if is_back:
+            forget()
         raise
 
 
-def _let_go(path: Any, flags: int, dir_fd: int | None) -> None:
-    """Opens the other end for a moment, so that a thread that waits for it comes back."""
+class _OtherEnd:
+    """Closed when it goes: with the thread's call, also if that never begins."""
+
+    __slots__ = ("_fd",)
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def __del__(self, close: Any = _close) -> None:
+        close(self._fd)
+
+
+def _open_other_end(path: Any, flags: int, dir_fd: int | None) -> list[_OtherEnd]:
     reads = flags & _original.O_ACCMODE == _original.O_RDONLY
-    other = _original.O_WRONLY if reads else _original.O_RDONLY
-    try:
-        _close(_open(path, other | _original.O_NONBLOCK, dir_fd=dir_fd))
-    except OSError:
-        return  # Nobody waits any more, or the path is gone.
+    # To write alone is refused while nobody reads, and the thread may not have come so far.
+    for other in (_original.O_WRONLY, _original.O_RDWR) if reads else (_original.O_RDONLY,):
+        with _suppress(OSError):  # the path is gone, or not ours to open so
+            return [_OtherEnd(_open(path, other | _original.O_NONBLOCK, dir_fd=dir_fd))]
+    return []
 
 
 def fdopen(

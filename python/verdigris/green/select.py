@@ -232,9 +232,9 @@ if _epoll is not None:
             return self._epoll.closed
 
         def close(self) -> None:
-            if not self._epoll.closed:
-                _wait.forget(self._epoll.fileno())
-            self._epoll.close()
+            if self._epoll.closed:
+                return
+            _wait.end(self._epoll.fileno(), lambda _fd: self._epoll.close())
 
         def __enter__(self) -> epoll:
             self._epoll.__enter__()  # It refuses one that is closed.

@@ -88,7 +88,7 @@ class Growth:
 
     def _after_a_stall(self, elapsed: float, head: int) -> int:
         if head != self._head:
-            self._head, self._stalled = head, 0.0
+            self._head, self._stalled, self._patience = head, 0.0, STALLED
         self._stalled += elapsed
         if self._stalled < self._patience:
             return 0

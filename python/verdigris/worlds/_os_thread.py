@@ -16,6 +16,7 @@ import os
 import sys
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from verdigris._patch_in_place import get_original
@@ -132,9 +133,17 @@ def _trace_and_profile() -> None:
 
 
 def report_exception() -> None:
-    """Has the exception that is handled reported as one that ends a thread is."""
+    """Has the exception that is handled reported as one that ends a thread is.
+
+    Raises nothing: what a hook raises is reported by `sys.excepthook`, as in the stdlib's threads.
+    """
     kind, error, traceback = sys.exc_info()
     if kind is None or kind is SystemExit:
         return
     arguments: Any = (kind, error, traceback, threading.current_thread())
-    threading.excepthook(threading.ExceptHookArgs(arguments))
+    try:
+        threading.excepthook(threading.ExceptHookArgs(arguments))
+    except BaseException:
+        with suppress(BaseException):
+            print("Exception in threading.excepthook:", file=sys.stderr, flush=True)
+            sys.excepthook(*sys.exc_info())

@@ -15,7 +15,7 @@ use super::gil::{Sleeper, Slept};
 use crate::errors::raise;
 use crate::reactor::here;
 use crate::reactor::wait::{Wait, deadline_after};
-use crate::reactor::{Reason, Waiter, forks, monotonic};
+use crate::reactor::{Reactor, Reason, Waiter, forks, monotonic};
 
 #[cfg(Py_3_15)]
 unsafe extern "C" {
@@ -28,6 +28,17 @@ unsafe extern "C" {
 enum Queued {
     Green(*mut Waiter),
     Thread(*const Blocked),
+}
+
+impl Queued {
+    /// The loop that has to let it go on; null for a thread, which does so by itself.
+    unsafe fn place(self) -> *const Reactor {
+        match self {
+            // SAFETY: who is in a queue is alive, and the GIL is held.
+            Self::Green(waiter) => unsafe { (*waiter).reactor() },
+            Self::Thread(_) => ptr::null(),
+        }
+    }
 }
 
 /// A thread that waits, on its own stack.
@@ -44,6 +55,8 @@ pub struct RawLock {
     queue: VecDeque<Queued>,
     /// In which process those in the queue wait (`reactor::forks`).
     forks: u32,
+    /// Whether those in the queue may be of several loops, or of a loop and threads.
+    mixed: bool,
 }
 
 /// How an attempt to take a lock ended.
@@ -109,6 +122,11 @@ impl RawLock {
                 let Some(wait) = Wait::new(here) else {
                     return Acquired::Failed;
                 };
+                // Finding the loop and making the wait may have run Python code, and so other
+                // threads: one that freed the lock meanwhile has seen nobody in the queue.
+                if (*this).try_acquire() {
+                    return Acquired::Yes;
+                }
                 let me = Queued::Green(wait.waiter());
                 (*wait.waiter()).lock = owner;
                 (*this).enqueue(me, was_woken);
@@ -165,6 +183,9 @@ impl RawLock {
                     raise(ffi::PyExc_RuntimeError, c"can't allocate lock");
                     return Acquired::Failed;
                 };
+                if (*this).try_acquire() {
+                    return Acquired::Yes; // freed while it was looked for a loop here
+                }
                 let blocked = Blocked {
                     sleeper,
                     woken: Cell::new(false),
@@ -219,6 +240,11 @@ impl RawLock {
 
     fn enqueue(&mut self, who: Queued, in_front: bool) {
         self.forget_the_parents();
+        self.mixed = match self.queue.front() {
+            None => false,
+            // SAFETY: the GIL is held; both are alive.
+            Some(first) => self.mixed || unsafe { first.place() != who.place() },
+        };
         if in_front {
             self.queue.push_front(who);
         } else {
@@ -253,15 +279,31 @@ impl RawLock {
         // to be woken any more is just about to take itself out.
         unsafe {
             (*this).forget_the_parents();
-            while !(*this).locked {
-                match (*this).queue.pop_front() {
-                    None => return,
-                    Some(Queued::Green(waiter)) => {
+            // A function goes on when its loop lets it, and the loop's thread may be blocked: by
+            // a wait for this very lock, or for somebody who waits for it. So the first of every
+            // other loop is woken too, or the first thread, which goes on by itself. Who is late
+            // queues at the front again.
+            let mut asked: Vec<*const Reactor> = Vec::new();
+            let mut index = 0;
+            while !(*this).locked && index < (*this).queue.len() {
+                let who = (&(*this).queue)[index];
+                let place = who.place();
+                if asked.contains(&place) {
+                    index += 1;
+                    continue;
+                }
+                (*this).queue.remove(index);
+                match who {
+                    Queued::Green(waiter) => {
                         if Waiter::wake(waiter, Reason::Notified) {
-                            return;
+                            if !(*this).mixed {
+                                return;
+                            }
+                            asked.push(place);
                         }
+                        index = 0; // waking may have run any code
                     }
-                    Some(Queued::Thread(blocked)) => {
+                    Queued::Thread(blocked) => {
                         (*blocked).woken.set(true);
                         (*blocked).sleeper.wake();
                         return;

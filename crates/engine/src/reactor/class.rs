@@ -54,7 +54,7 @@ pub unsafe extern "C" fn new(
         } else {
             ffi::Py_NewRef(clock)
         };
-        (*this).thread = ffi::PyThread_get_thread_ident() as c_ulong;
+        (&raw mut (*this).thread).write(Cell::new(ffi::PyThread_get_thread_ident() as c_ulong));
         (*this).forks = forks();
         (&raw mut (*this).closed).write(Cell::new(false));
         (&raw mut (*this).turning).write(Cell::new(false));

@@ -124,19 +124,13 @@ unsafe fn running() -> *mut PyObject {
             TRIO = functions(NAMES[1], [c"in_trio_task", c"current_trio_token"]);
         }
         if !TRIO[0].is_null() {
-            let inside = ffi::PyObject_CallNoArgs(TRIO[0]);
+            let inside = call_uninterrupted(TRIO[0]);
             if !inside.is_null() {
                 let is_task = inside == ffi::Py_True();
                 ffi::Py_DECREF(inside);
                 if is_task {
-                    let token = ffi::PyObject_CallNoArgs(TRIO[1]);
-                    if token.is_null() {
-                        ffi::PyErr_Clear();
-                    }
-                    return token;
+                    return call_uninterrupted(TRIO[1]);
                 }
-            } else {
-                ffi::PyErr_Clear();
             }
         }
         if GET_RUNNING_LOOP.is_null() {
@@ -156,6 +150,31 @@ unsafe fn running() -> *mut PyObject {
             return ptr::null_mut();
         }
         running
+    }
+}
+
+/// Calls a function of Python's: a new reference, or null when it fails. A Ctrl-C that comes
+/// meanwhile comes again, to be raised where the program is or waits.
+unsafe fn call_uninterrupted(function: *mut PyObject) -> *mut PyObject {
+    // SAFETY: the GIL is held, and `function` is live.
+    unsafe {
+        let mut was_interrupted = false;
+        let result = loop {
+            let result = ffi::PyObject_CallNoArgs(function);
+            if !result.is_null() {
+                break result;
+            }
+            let interrupted = ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0;
+            ffi::PyErr_Clear();
+            if !interrupted {
+                break result;
+            }
+            was_interrupted = true;
+        };
+        if was_interrupted {
+            ffi::PyErr_SetInterrupt();
+        }
+        result
     }
 }
 

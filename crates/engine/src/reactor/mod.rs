@@ -42,6 +42,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use pyo3::ffi::{self, PyObject};
 
 use crate::errors;
+use crate::runtime::Runtime;
 use descriptors::Descriptors;
 use timers::{Time, Timers};
 
@@ -72,8 +73,8 @@ pub struct Reactor {
     /// A function that gives the loop's time in seconds, where that is not the
     /// system's monotonic clock; or null.
     clock: *mut PyObject,
-    /// The thread of the loop.
-    thread: c_ulong,
+    /// The thread that the loop ran in last.
+    thread: Cell<c_ulong>,
     /// How often the process had forked when it was made.
     forks: u32,
     closed: Cell<bool>,
@@ -204,6 +205,14 @@ unsafe fn cancelled_error() -> *mut PyObject {
 }
 
 impl Reactor {
+    /// Notes the thread that its loop runs in: the caller's. A loop may move between two runs.
+    #[inline]
+    pub fn runs_here(&self) {
+        // SAFETY: it reads a register of the thread's.
+        self.thread
+            .set(unsafe { ffi::PyThread_get_thread_ident() } as c_ulong);
+    }
+
     /// Whether it can be waited with: not closed, and of this process.
     #[inline]
     pub fn is_open(&self) -> bool {
@@ -367,6 +376,15 @@ impl Reactor {
             }
             let done = tell((*this).backend, c"arm", delay);
             ffi::Py_DECREF(delay);
+            if !done {
+                // There may be no timer now, and others need it: the end of a turn sets it.
+                (*this).armed.set(Time::MAX);
+                let raised = errors::take();
+                if !(*this).asked.get() {
+                    Self::ask_for_turn(this);
+                }
+                errors::restore(raised);
+            }
             done
         }
     }
@@ -392,7 +410,7 @@ impl Reactor {
                 return;
             }
             (*this).asked.set(true);
-            if ffi::PyThread_get_thread_ident() as c_ulong != (*this).thread {
+            if ffi::PyThread_get_thread_ident() as c_ulong != (*this).thread.get() {
                 let waker = (*this).state.borrow_mut().descriptors.waker();
                 let woken = waker.and_then(|waker| waker.wake());
                 if woken.is_err() {
@@ -400,15 +418,28 @@ impl Reactor {
                 }
                 return;
             }
+            // A signal's handler may have interrupted the loop's wait, which asyncio goes on with.
+            let in_function = Runtime::get().is_some_and(|runtime| !runtime.here().is_null());
+            if (*this).kind == Kind::Asyncio && !in_function {
+                let waker = (*this).state.borrow_mut().descriptors.waker();
+                let _ = waker.and_then(|waker| waker.wake());
+            }
             let raised = errors::take();
+            let mut was_interrupted = false;
+            let mut attempts = 0;
             while !tell((*this).backend, c"soon", ptr::null_mut()) {
-                let interrupted = ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0;
+                was_interrupted |= ffi::PyErr_ExceptionMatches(ffi::PyExc_KeyboardInterrupt) != 0;
                 ffi::PyErr_Clear();
-                if !interrupted {
+                // What a signal's handler raised comes once; a loop that is closed refuses always.
+                attempts += 1;
+                if attempts == 3 {
                     (*this).asked.set(false);
                     break;
                 }
-                // Nobody can raise it here. It comes again.
+            }
+            if was_interrupted {
+                // Nobody can raise it here. It comes again, when the loop has been asked: set
+                // before, each further attempt would be interrupted at its first step.
                 ffi::PyErr_SetInterrupt();
             }
             errors::restore(raised);
@@ -449,6 +480,7 @@ impl Reactor {
         // SAFETY: the GIL is held, the caller holds `this`.
         unsafe {
             (*this).asked.set(false);
+            (*this).runs_here();
             if !(*this).is_open() {
                 return ffi::Py_NewRef(ffi::Py_None()); // a call that came late
             }

@@ -62,6 +62,7 @@ impl Wait {
                 atomic::refuse();
                 return None;
             }
+            (*here.reactor).runs_here();
             let surfaced = Surfaced::new(here.stack)?;
             let host = Reactor::host(here.reactor);
             let mut waiter = ptr::null_mut();
@@ -165,7 +166,9 @@ impl Wait {
                     return true;
                 }
                 let trap = Reactor::park(self.here.reactor, self.waiter);
+                (*self.waiter).parked = true;
                 let done = !trap.is_null() && drive(self.here.stack, trap);
+                (*self.waiter).parked = false;
                 if !done {
                     Waiter::detach(self.waiter);
                     return false;

@@ -44,6 +44,8 @@ pub struct Waiter {
     pub reason: Reason,
     /// asyncio's mark of a future that was yielded and not yet looked at.
     blocking: bool,
+    /// Whether a task of Trio sleeps until it is rescheduled for this.
+    pub parked: bool,
     reactor: *mut Reactor,
     /// The loop, or Trio's task.
     pub host: *mut PyObject,
@@ -77,6 +79,7 @@ impl Waiter {
             }
             (*this).reason = Reason::Pending;
             (*this).blocking = true;
+            (*this).parked = false;
             (*this).reactor = ffi::Py_NewRef(reactor.cast()).cast();
             (*this).host = ffi::Py_XNewRef(host);
             (*this).callback = ptr::null_mut();
@@ -89,6 +92,11 @@ impl Waiter {
             ffi::PyObject_GC_Track(this.cast());
             this
         }
+    }
+
+    /// Whose turn goes on with it.
+    pub fn reactor(&self) -> *const Reactor {
+        self.reactor
     }
 
     /// Marks it as yielded to the loop (once more).
@@ -139,7 +147,9 @@ impl Waiter {
         // SAFETY: by contract; references are taken out before they are used.
         unsafe {
             if (*(*this).reactor).kind == Kind::Trio {
-                return Reactor::reschedule((*this).reactor, (*this).host);
+                // One that was over before it was slept for is noticed without.
+                return !core::mem::take(&mut (*this).parked)
+                    || Reactor::reschedule((*this).reactor, (*this).host);
             }
             let callback = core::mem::replace(&mut (*this).callback, ptr::null_mut());
             if callback.is_null() {
