@@ -16,7 +16,7 @@ import pytest
 from conftest import AsyncioLoop, Loop
 
 from verdigris import async_def, await_
-from verdigris.green import _socket_methods, _wait, select, socket
+from verdigris.green import _fifos, _socket_methods, _wait, select, socket
 from verdigris.green import os as green_os
 from verdigris.green import threading as green_threading
 from verdigris.green import time as green_time
@@ -482,7 +482,7 @@ def test_a_fifo_given_up_before_its_thread_has_come_to_it(
     os.mkfifo(path)
     may_open, is_back = threading.Event(), threading.Event()
     here: list[int] = []
-    opens = green_os._open
+    opens = _fifos._open
 
     def slow(path: Any, flags: int, *args: Any, **options: Any) -> int:
         if flags & os.O_NONBLOCK:
@@ -494,7 +494,7 @@ def test_a_fifo_given_up_before_its_thread_has_come_to_it(
         finally:
             is_back.set()
 
-    monkeypatch.setattr(green_os, "_open", slow)
+    monkeypatch.setattr(_fifos, "_open", slow)
     threading.Timer(0.2, may_open.set).start()
 
     def rescue() -> None:  # from the fault that this is a test of

@@ -12,10 +12,9 @@ import os as _original
 import signal as _signal
 import stat as _stat
 import sys as _sys
-from contextlib import suppress as _suppress
 from typing import Any
 
-from verdigris.green import _children, _pipes, _twin, _wait
+from verdigris.green import _children, _fifos, _pipes, _twin, _wait
 
 _read = _original.read
 _readv = _original.readv
@@ -93,67 +92,8 @@ def open(path: Any, flags: Any, mode: int = 0o777, *, dir_fd: int | None = None)
         except (OSError, TypeError, ValueError):
             fifo = False  # `open` has an error for it, or makes the file.
         if fifo and flags & _original.O_ACCMODE != _original.O_RDWR:
-            return _open_fifo(path, flags, mode, dir_fd)
+            return _fifos.open_one(path, flags, mode, dir_fd)
     return _open(path, flags, mode, dir_fd=dir_fd)
-
-
-def _open_fifo(path: Any, flags: int, mode: int, dir_fd: int | None) -> int:
-    # Only a thread can wait for this: no descriptor is there yet. When the wait is given up, the
-    # thread may be in its call, or come to it much later. So the other end stays open until it is
-    # back. `given_up` and `is_back` are each seen by the other side, whichever comes first: both
-    # are set before the other is read.
-    given_up = is_back = False
-    opened: list[int] = []
-    other_end: list[_OtherEnd] = []
-
-    def in_a_thread() -> int:
-        nonlocal is_back
-        try:
-            fd = _open(path, flags, mode, dir_fd=dir_fd)
-            opened.append(fd)
-            return fd
-        finally:
-            is_back = True
-            if given_up:
-                forget()
-
-    def forget() -> None:
-        other_end.clear()
-        with _suppress(IndexError):  # the other side was faster
-            _close(opened.pop())
-
-    try:
-        return int(_wait.offload(in_a_thread))
-    except OSError:
-        raise
-    except BaseException:
-        given_up = True
-        if not is_back:
-            other_end.extend(_open_other_end(path, flags, dir_fd))
-        if is_back:
-            forget()
-        raise
-
-
-class _OtherEnd:
-    """Closed when it goes: with the thread's call, also if that never begins."""
-
-    __slots__ = ("_fd",)
-
-    def __init__(self, fd: int) -> None:
-        self._fd = fd
-
-    def __del__(self, close: Any = _close) -> None:
-        close(self._fd)
-
-
-def _open_other_end(path: Any, flags: int, dir_fd: int | None) -> list[_OtherEnd]:
-    reads = flags & _original.O_ACCMODE == _original.O_RDONLY
-    # To write alone is refused while nobody reads, and the thread may not have come so far.
-    for other in (_original.O_WRONLY, _original.O_RDWR) if reads else (_original.O_RDONLY,):
-        with _suppress(OSError):  # the path is gone, or not ours to open so
-            return [_OtherEnd(_open(path, other | _original.O_NONBLOCK, dir_fd=dir_fd))]
-    return []
 
 
 def fdopen(
