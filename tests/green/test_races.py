@@ -411,6 +411,47 @@ def test_a_loop_that_has_moved_to_another_thread(aio: AsyncioLoop) -> None:
     assert in_time == [True]
 
 
+def test_a_loop_that_is_run_again_inside_of_a_turn() -> None:
+    """As nest_asyncio does it, in a function that a turn let go on: that turn has not ended."""
+    lock: Any = green_threading.Lock()
+
+    def nested(loop: Any, task: asyncio.Task[Any]) -> bool:
+        current = asyncio.current_task()
+        asyncio.tasks._leave_task(loop, current)  # type: ignore[arg-type]
+        end = time.monotonic() + 10
+        try:
+            while not task.done() and time.monotonic() < end:
+                loop._run_once()
+        finally:
+            asyncio.tasks._enter_task(loop, current)  # type: ignore[arg-type]
+        return task.done()
+
+    def sleeps_and_takes() -> None:
+        green_time.sleep(0.02)
+        lock.acquire()
+
+    async def main() -> list[bool]:
+        loop = asyncio.get_running_loop()
+        alarm = loop.call_later(11, int)  # the loop of the fault would sleep for ever
+
+        def function() -> list[bool]:
+            _wait.sleep(0.01)
+            lock.acquire()
+            task = loop.create_task(async_def(sleeps_and_takes))
+            loop.call_later(0.05, lock.release)
+            first = nested(loop, task)
+            task = loop.create_task(async_def(lock.acquire))
+            loop.call_soon(lambda: loop.create_task(async_def(lock.release)))
+            return [first, nested(loop, task)]
+
+        try:
+            return await async_def(function)
+        finally:
+            alarm.cancel()
+
+    assert asyncio.run(main()) == [True, True]
+
+
 # --- a descriptor is closed by another thread ------------------------------------
 
 

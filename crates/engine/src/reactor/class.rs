@@ -57,7 +57,7 @@ pub unsafe extern "C" fn new(
         (&raw mut (*this).thread).write(Cell::new(ffi::PyThread_get_thread_ident() as c_ulong));
         (*this).forks = forks();
         (&raw mut (*this).closed).write(Cell::new(false));
-        (&raw mut (*this).turning).write(Cell::new(false));
+        (&raw mut (*this).collecting).write(Cell::new(false));
         (&raw mut (*this).asked).write(Cell::new(false));
         (&raw mut (*this).armed).write(Cell::new(Time::MAX));
         (&raw mut (*this).unwaited).write(Cell::new(0));

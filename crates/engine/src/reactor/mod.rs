@@ -78,8 +78,8 @@ pub struct Reactor {
     /// How often the process had forked when it was made.
     forks: u32,
     closed: Cell<bool>,
-    /// Whether a turn is under way.
-    turning: Cell<bool>,
+    /// Whether a turn finds out whose wait is over. It lets them go on itself.
+    collecting: Cell<bool>,
     /// Whether the loop was asked for a turn.
     asked: Cell<bool>,
     /// When the loop's timer is due; `Time::MAX` when there is none.
@@ -350,7 +350,7 @@ impl Reactor {
         unsafe {
             let key = (*this).state.borrow_mut().timers.insert(deadline, waiter);
             (*waiter).deadline = Some(key);
-            (*this).turning.get() || Self::arm(this)
+            Self::arm(this)
         }
     }
 
@@ -395,10 +395,31 @@ impl Reactor {
         unsafe {
             let waiter = ffi::Py_NewRef(waiter.cast()).cast();
             (*this).state.borrow_mut().ready.push_back(waiter);
-            if !(*this).turning.get() && !(*this).asked.get() {
+            if !(*this).collecting.get() && !(*this).asked.get() {
                 Self::ask_for_turn(this);
+                if (*this).may_have_interrupted() {
+                    let _ = (*this).wake_loop();
+                }
             }
         }
+    }
+
+    /// Whether the caller may be a signal's handler in the middle of the loop's wait, which asyncio
+    /// goes on with as if nothing had happened.
+    fn may_have_interrupted(&self) -> bool {
+        let in_function = Runtime::get().is_some_and(|runtime| !runtime.here().is_null());
+        self.kind == Kind::Asyncio && !in_function && self.is_here()
+    }
+
+    /// Whether the caller is in the thread of the loop.
+    fn is_here(&self) -> bool {
+        // SAFETY: it reads a register of the thread's.
+        unsafe { ffi::PyThread_get_thread_ident() as c_ulong == self.thread.get() }
+    }
+
+    /// Has the loop turn by an event of its descriptor, from wherever.
+    fn wake_loop(&self) -> io::Result<()> {
+        self.state.borrow_mut().descriptors.waker()?.wake()
     }
 
     /// Called where no exception may come of it: a lock is released, perhaps by a
@@ -410,19 +431,11 @@ impl Reactor {
                 return;
             }
             (*this).asked.set(true);
-            if ffi::PyThread_get_thread_ident() as c_ulong != (*this).thread.get() {
-                let waker = (*this).state.borrow_mut().descriptors.waker();
-                let woken = waker.and_then(|waker| waker.wake());
-                if woken.is_err() {
+            if !(*this).is_here() {
+                if (*this).wake_loop().is_err() {
                     (*this).asked.set(false);
                 }
                 return;
-            }
-            // A signal's handler may have interrupted the loop's wait, which asyncio goes on with.
-            let in_function = Runtime::get().is_some_and(|runtime| !runtime.here().is_null());
-            if (*this).kind == Kind::Asyncio && !in_function {
-                let waker = (*this).state.borrow_mut().descriptors.waker();
-                let _ = waker.and_then(|waker| waker.wake());
             }
             let raised = errors::take();
             let mut was_interrupted = false;
@@ -484,11 +497,12 @@ impl Reactor {
             if !(*this).is_open() {
                 return ffi::Py_NewRef(ffi::Py_None()); // a call that came late
             }
-            // A function may run its own loop once more, inside of it (nest_asyncio).
-            let outer = (*this).turning.replace(true);
-            let done = Self::turn_now(this, polls);
-            (*this).turning.set(outer);
-            let raised = if done {
+            // A function may run its own loop once more, inside of the turn (nest_asyncio): that
+            // has turns of its own, and so each wait asks for what it needs at once.
+            (*this).collecting.set(true);
+            let collected = Self::collect(this, polls);
+            (*this).collecting.set(false);
+            let raised = if collected && Self::deliver(this) {
                 ptr::null_mut()
             } else {
                 errors::take()
@@ -508,7 +522,8 @@ impl Reactor {
         }
     }
 
-    unsafe fn turn_now(this: *mut Self, polls: bool) -> bool {
+    /// Finds those whose wait is over. False with an exception set.
+    unsafe fn collect(this: *mut Self, polls: bool) -> bool {
         // SAFETY: as above. Waiters found here are live: their frames take them out.
         unsafe {
             let mut woken = Vec::new();
@@ -541,6 +556,14 @@ impl Reactor {
                     Waiter::wake(waiter, Reason::TimedOut);
                 }
             }
+            true
+        }
+    }
+
+    /// Lets them go on. False with an exception set.
+    unsafe fn deliver(this: *mut Self) -> bool {
+        // SAFETY: as above.
+        unsafe {
             // Those that become ready meanwhile have their turn after the loop's other
             // callbacks, and so has what is left when the time is over.
             let count = (*this).state.borrow().ready.len();
