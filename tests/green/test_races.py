@@ -564,3 +564,35 @@ def opened(path: Path) -> list[str]:
             if os.readlink(f"/proc/self/fd/{number}") == str(path):
                 numbers.append(number)
     return numbers
+
+
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop", "trio"])
+def test_a_fifo_that_is_gone_when_it_is_given_up(python: Any, tmp_path: Path, kind: str) -> None:
+    """Nothing can reach its thread any more, and nobody waits for that."""
+    pytest.importorskip(kind, reason=f"{kind} is not installed")
+    done = python(
+        """
+        import faulthandler, os, sys, time
+        faulthandler.dump_traceback_later(30, exit=True)
+        from conftest import LOOPS
+        from verdigris import async_def
+        from verdigris.green import os as green_os
+
+        kind, path = sys.argv[1:]
+        os.mkfifo(path)
+        loop = LOOPS[kind]()
+
+        async def main():
+            async with loop.tasks() as start:
+                opening = start(async_def, green_os.open, path, os.O_RDONLY)
+                await loop.sleep(0.1)
+                os.unlink(path)
+                opening.cancel()
+            print("cancelled" if opening.outcome.cancelled else opening.outcome)
+
+        loop.run(main)
+        """,
+        kind,
+        tmp_path / "fifo",
+    )
+    assert done.stdout == "cancelled\n"

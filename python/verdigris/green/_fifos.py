@@ -2,7 +2,7 @@
 
 Only a thread can wait for this: no descriptor is there yet. When the wait is given up, the thread
 may be in its call, or come to it much later. So the other end is opened then, and stays open until
-the thread is back.
+the thread is back. Where that can't be, because the path is gone, the thread waits on.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def open_one(path: Any, flags: int, mode: int, dir_fd: int | None) -> int:
             _close(opened.pop())
 
     try:
-        return int(_wait.offload(in_a_thread))
+        return _wait.in_own_thread(in_a_thread)
     except OSError:
         raise
     except BaseException:
@@ -58,7 +58,7 @@ def open_one(path: Any, flags: int, mode: int, dir_fd: int | None) -> int:
 
 
 class _OtherEnd:
-    """Closed when it goes: with the thread's call, also if that never begins."""
+    """Closed when it goes: with the thread's call, however that ends."""
 
     __slots__ = ("_fd",)
 

@@ -43,6 +43,7 @@ __all__ = [
     "forget",
     "get_ident",
     "give_way",
+    "in_own_thread",
     "is_green",
     "offload",
     "retry",
@@ -80,14 +81,17 @@ def offload(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T
     if not is_green():
         return function(*args, **kwargs)
     if get_ident() in running_inner_loops:
-        return _beside_inner_loop(lambda: function(*args, **kwargs))
+        # In the callbacks and tasks of an inner loop `await_` is refused. That loop stands still
+        # meanwhile, as it does anywhere, and the outer one goes on.
+        return in_own_thread(lambda: function(*args, **kwargs))
     return await_(loops.in_thread(lambda: function(*args, **kwargs)))
 
 
-def _beside_inner_loop(function: Callable[[], T]) -> T:
-    """`offload` in the callbacks and tasks of an inner loop, where `await_` is refused.
+def in_own_thread(function: Callable[[], T]) -> T:
+    """Calls it in an OS thread of its own, and waits for that, in a function that runs green.
 
-    The inner loop stands still meanwhile, as it does anywhere, and the outer one goes on.
+    Nobody else waits for the thread: a call that never returns keeps neither a loop nor the
+    interpreter from its end.
     """
     ended = Lock()
     ended.acquire()
