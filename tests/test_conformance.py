@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import python_path
+from conftest import once_is_enough, python_path
 
 CONFORMANCE = Path(__file__).resolve().parent.parent / "conformance"
 
@@ -103,6 +103,7 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Harness:
     return run
 
 
+@once_is_enough
 @pytest.mark.parametrize(
     "how", [["threads"], ["verdigris-asyncio"], ["threads", "late"]], ids=" ".join
 )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import CHOSEN, once_is_enough
+from conftest import CHOSEN, IN_A_CELL, once_is_enough
 
 ROUND = str(Path(__file__).resolve().parent.parent / "soak" / "round.py")
 
@@ -27,7 +27,7 @@ def figures(done: Any) -> Any:
 def test_some_seconds_are_clean(python: Python, loop: str) -> None:
     if loop != "asyncio":
         pytest.importorskip(loop, reason=f"{loop} is not installed")
-    done = python(ROUND, "--loop", loop, "--seconds", 10)
+    done = python(ROUND, "--loop", loop, "--seconds", 4 if IN_A_CELL else 10)
     assert figures(done)["operations"] > 1000
 
 
@@ -68,7 +68,7 @@ def test_a_wrong_result_is_found_and_its_seed_finds_it_again(python: Python) -> 
 
 @once_is_enough
 def test_a_leak_of_memory_is_found(python: Python) -> None:
-    done = python(ROUND, "--defect", "memory leak", "--seconds", 15, check=False)
+    done = python(ROUND, "--defect", "memory leak", "--seconds", 6, check=False)
     assert done.returncode == 1
     assert "resident grew by" in done.stderr
 
