@@ -26,7 +26,7 @@ from typing import Any
 
 from verdigris import _held_originals, _patched_modules
 from verdigris._held_originals import PatchWarning
-from verdigris._patched_modules import Patchable, is_stdlib, left_alone
+from verdigris._patched_modules import Patchable, is_stdlib, left_alone, runs_loops
 
 # By the name of the stdlib's module; and the packages that have such modules in them.
 _table: dict[str, Patchable] = {}
@@ -222,10 +222,6 @@ def _green_for(importer: object) -> frozenset[str] | None:
     return _loaded.get(importer) if isinstance(importer, str) else None
 
 
-def _runs_loops(importer: object) -> bool:
-    return isinstance(importer, str) and importer.partition(".")[0] in _patched_modules.LOOPS
-
-
 class _Notes:
     """Notes which modules are loaded in a block, or by a module that was. Others find them."""
 
@@ -258,7 +254,7 @@ def _seeing_who_imports(import_before: Any) -> Any:
                 return module
             if _swapped:
                 module = _original(module, name, fromlist)
-            if _spares and _runs_loops(importer):
+            if _spares and isinstance(importer, str) and runs_loops(importer):
                 return _spares.get(name if fromlist else name.partition(".")[0], module)
             return module
         if _blocks.entered:

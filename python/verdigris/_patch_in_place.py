@@ -61,7 +61,11 @@ def patch_all(modules: Iterable[str] | None = None) -> None:
         _twin.patch(one.original, one.replaced, one.methods)
         _patched.setdefault(one.public, []).append(one)
         name = one.original.__name__
-        _patch_imports.spare(name, get_original(name))
+        spared = get_original(name)
+        if name not in _FOR_LOOPS_TOO:
+            _patch_imports.spare(name, spared)
+        if name in _TELLS_THREADS_APART:
+            _spare_loaded_loops(one.original, spared)
     _spare_import_system()
     greens = _greens()
     _held_originals.green_stdlib(greens, _names_patched())
@@ -129,6 +133,24 @@ def get_original(module: str, name: str | Sequence[str] | None = None) -> Any:
     if isinstance(name, str):
         return _look_up(found, originals, name)
     return [_look_up(found, originals, one) for one in name]
+
+
+# Loops set handlers with it, and are to see those that others set, also in a wrapper of ours.
+_FOR_LOOPS_TOO = {"signal"}
+
+# What asyncio's debug mode asks at each call whether it is made in the thread of its loop. A
+# function in that thread has an identity of its own.
+_TELLS_THREADS_APART = {"_thread", "threading"}
+
+
+def _spare_loaded_loops(patched: ModuleType, spared: ModuleType) -> None:
+    """Gives a module as it was to the libraries that run loops and hold it already."""
+    loaded: list[tuple[str, object]] = list(sys.modules.items())  # anything may be in there
+    for name, module in loaded:
+        if isinstance(module, ModuleType) and _patched_modules.runs_loops(name):
+            for key, value in list(vars(module).items()):
+                if value is patched:
+                    setattr(module, key, spared)
 
 
 def _spare_import_system() -> None:

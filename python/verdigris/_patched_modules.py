@@ -25,7 +25,9 @@ ORDER = (
     "socket",
     "ssl",
     "subprocess",
+    "signal",
     "concurrent.futures",
+    "_multiprocessing",
 )
 
 # Packages whose modules keep the blocking functions: what runs a loop must not wait on the loop.
@@ -71,6 +73,11 @@ _found: dict[str, list[Patchable]] = {}
 def left_alone(module: str) -> bool:
     """Tells whether a module is of a package that keeps the blocking functions."""
     return module.partition(".")[0] in LEFT_ALONE
+
+
+def runs_loops(module: str) -> bool:
+    """Tells whether a module is of one of the libraries that run loops."""
+    return module.partition(".")[0] in LOOPS
 
 
 def names() -> tuple[str, ...]:

@@ -26,20 +26,20 @@ from typing import Any
 
 from verdigris import _inner_loop, _signal_handlers
 from verdigris._blocking_detector import detect_blocking_from_environment
-from verdigris._engine import async_def
+from verdigris._engine import async_def, leave_behind
 from verdigris._held_originals import PatchWarning
 from verdigris._patch_in_place import patch_all
 from verdigris._psycopg import patch_psycopg
 from verdigris._when_imported import when_imported
 from verdigris.green import _wait
 from verdigris.loops import _reactors
+from verdigris.loops._task import SECONDS_TO_END
 
 LOOPS = ("asyncio", "uvloop", "trio")
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 # How long daemon threads may take to end, once they were told.
-_SECONDS_TO_END = 1.0
 
 # A module that leaves `sys.modules` must not lose its names while its code runs.
 _kept: list[object] = []
@@ -557,12 +557,13 @@ def _close(loop: Any) -> None:
     for task in left:
         task.cancel()
     if left:
-        loop.run_until_complete(asyncio.wait(left, timeout=_SECONDS_TO_END))
+        loop.run_until_complete(asyncio.wait(left, timeout=SECONDS_TO_END))
     loop.run_until_complete(loop.shutdown_asyncgens())
     executor = getattr(loop, "_default_executor", None)
     if executor is not None:
         executor.shutdown(wait=False)
     for task in asyncio.all_tasks(loop):
         # It went on after its cancellation, and nothing runs it any more.
+        leave_behind(task.get_coro())
         task._log_destroy_pending = False  # type: ignore[attr-defined]
     loop.close()

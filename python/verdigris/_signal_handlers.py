@@ -8,13 +8,11 @@ what one raises elsewhere is handed to the main function.
 
 import functools
 import signal
-import sys
-import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Protocol
 
-from verdigris.green import _thread, _wait
+from verdigris.green import _wait
 
 Handler = Callable[[int, FrameType | None], Any]
 
@@ -30,11 +28,8 @@ class Main(Protocol):
 
 
 _main: Main | None = None
-_main_thread_ident = 0
-_get_ident: Callable[[], int] = _thread._stdlib.get_ident
 _signal: Callable[..., Any] = signal.signal
 _getsignal: Callable[..., Any] = signal.getsignal
-_pthread_kill: Callable[..., None] | None = getattr(signal, "pthread_kill", None)
 
 
 class _Wrapped:
@@ -57,11 +52,9 @@ class _Wrapped:
 
 def deliver_to(main: Main | None) -> None:
     """From now on what handlers raise is for this function. None: for whatever runs."""
-    global _main, _main_thread_ident
-    _main, _main_thread_ident = main, _get_ident()
+    global _main
+    _main = main
     signal.signal, signal.getsignal = signal_wrapping, _getsignal_unwrapping
-    if _pthread_kill is not None:
-        signal.pthread_kill = _pthread_kill_of_green
 
 
 @functools.wraps(signal.signal)
@@ -78,20 +71,3 @@ def _getsignal_unwrapping(signalnum: Any) -> Any:
 
 def _unwrapped(handler: Any) -> Any:
     return handler.handler if isinstance(handler, _Wrapped) else handler
-
-
-def _pthread_kill_of_green(thread_id: int, signalnum: int) -> None:
-    """`signal.pthread_kill`. What `get_ident()` gives is a number that the system knows nothing of.
-
-    It would take it for the address of a thread.
-    """
-    assert _pthread_kill is not None
-    if thread_id not in sys._current_frames():
-        main = threading.main_thread()
-        is_main = thread_id == main.ident
-        thread_id = _main_thread_ident if is_main else _thread.os_ident(thread_id)
-    _pthread_kill(thread_id, signalnum)
-
-
-if _pthread_kill is not None:
-    functools.update_wrapper(_pthread_kill_of_green, _pthread_kill).__module__ = "signal"

@@ -267,6 +267,28 @@ def test_loops_that_were_imported_before_go_on_with_the_stdlibs_own(python: Pyth
     )
 
 
+def test_asyncio_in_debug_mode_knows_its_thread_in_functions(python: Python) -> None:
+    """It asks for the thread at each call, and a function has an identity of its own."""
+    python(
+        """
+        import asyncio, threading, verdigris
+        verdigris.patch_all()
+        done = []
+
+        def work():
+            assert threading.get_ident() != verdigris.get_original("threading", "get_ident")()
+            asyncio.get_running_loop().call_soon(done.append, "called")
+            thread = threading.Thread(target=done.append, args=("thread",))
+            thread.start()
+            thread.join()
+            verdigris.await_(asyncio.create_task(asyncio.sleep(0)))
+
+        asyncio.run(verdigris.async_def(work), debug=True)
+        assert sorted(done) == ["called", "thread"], done
+        """
+    )
+
+
 def test_locks_of_the_stdlib_that_nobody_holds_are_replaced(python: Python) -> None:
     python(
         """

@@ -785,3 +785,99 @@ def test_ctrl_c_in_a_green_thread_ends_the_run(aio: Any, reports: list[Any]) -> 
     with pytest.raises(KeyboardInterrupt):
         green(aio, main)
     assert reports == []
+
+
+SWALLOWS = """
+import queue, sys, threading, time
+count = 0
+
+def worker(get):
+    global count
+    while True:
+        try:
+            get()()
+        except:
+            count += 1  # of whatever
+
+def work():
+    jobs, done = queue.Queue(), threading.Event()
+    threading.Thread(target=worker, args=(jobs.get,), daemon=True).start()
+    threading.Thread(target=worker, args=(lambda: time.sleep(100),), daemon=True).start()
+    jobs.put(done.set)
+    assert done.wait(30)
+    print("end of main")
+"""
+
+
+def test_a_daemon_that_swallows_its_cancellation_is_left_behind(python: Any, loop: Any) -> None:
+    """Nobody waits for a daemon thread at the end, whatever it does."""
+    done = python(
+        """
+from verdigris import async_def, patch_all
+patch_all()
+from conftest import LOOPS
+"""
+        + SWALLOWS
+        + """
+LOOPS[sys.argv[1]]().run(async_def, work)
+assert count, count
+print("ended")
+""",
+        loop.name,
+    )
+    assert (done.stdout, done.stderr) == ("end of main\nended\n", "")
+
+
+def test_a_daemon_of_a_program_that_swallows_its_cancellation_is_left_behind(
+    python: Any, loop: Any, tmp_path: Any
+) -> None:
+    program = tmp_path / "swallows.py"
+    program.write_text(SWALLOWS + "work()\n")
+    done = python(
+        f"""
+        import runpy, sys
+        sys.argv[:] = ["verdigris", "--loop", {loop.name!r}, {str(program)!r}]
+        runpy.run_module("verdigris", run_name="__main__")
+        """
+    )
+    assert (done.stdout, done.stderr) == ("end of main\n", "")
+
+
+def test_a_daemon_may_say_goodbye_when_its_loop_ends(python: Any, loop: Any) -> None:
+    """For a while: on asyncio also in waits, on Trio in shielded ones."""
+    done = python(
+        """
+        import contextlib, sys, threading, time
+        from verdigris import async_def, patch_all
+        patch_all()
+        from conftest import LOOPS
+        loop = LOOPS[sys.argv[1]]()
+
+        def shielded():
+            if loop.name != "trio":
+                return contextlib.nullcontext()
+            import trio
+            return trio.CancelScope(shield=True)
+
+        def worker(begun, goodbye):
+            try:
+                begun.set()
+                time.sleep(100)
+            finally:
+                with shielded():
+                    time.sleep(0.05)
+                    goodbye.acquire(timeout=0.05)
+                print("goodbye")
+
+        def work():
+            begun, goodbye = threading.Event(), threading.Lock()
+            goodbye.acquire()
+            threading.Thread(target=worker, args=(begun, goodbye), daemon=True).start()
+            begun.wait()
+
+        loop.run(async_def, work)
+        print("ended")
+        """,
+        loop.name,
+    )
+    assert (done.stdout, done.stderr) == ("goodbye\nended\n", "")

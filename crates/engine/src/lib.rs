@@ -95,7 +95,7 @@ fn engine(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
 /// The functions that may switch stacks are raw: a `#[pyfunction]` would keep
 /// `PyO3`'s attach count open across the switch.
-static FUNCTIONS: Table<[ffi::PyMethodDef; 38]> = Table([
+static FUNCTIONS: Table<[ffi::PyMethodDef; 39]> = Table([
     method(c"async_def", ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: coroutine::async_def }, ffi::METH_FASTCALL | ffi::METH_KEYWORDS, ASYNC_DEF_DOC),
     method(c"await_", ffi::PyMethodDefPointer { PyCFunctionFast: await_::await_ }, ffi::METH_FASTCALL, AWAIT_DOC),
     method(c"can_await", ffi::PyMethodDefPointer { PyCFunction: await_::can_await }, ffi::METH_NOARGS, CAN_AWAIT_DOC),
@@ -137,6 +137,7 @@ static FUNCTIONS: Table<[ffi::PyMethodDef; 38]> = Table([
     method(c"poll_until_ready", ffi::PyMethodDefPointer { PyCFunction: green::polled::poll_until_ready }, ffi::METH_O, c"poll_until_ready(connection, /)\n--\n\nCall the connection's poll() until that is 0, and wait in between for its fileno():\nto read after 1, to write after 2. Return None, or the answer that says otherwise or\nthat can't be waited for here."),
     method(c"in_turn", ffi::PyMethodDefPointer { PyCFunctionFast: green::in_turn::in_turn }, ffi::METH_FASTCALL, c"in_turn(method, member, /)\n--\n\nReturn a method that holds a lock of its object while it calls another. The lock is\nkept in a member of the object's class, made with __slots__."),
     method(c"sleep", ffi::PyMethodDefPointer { PyCFunction: green::sleep::sleep }, ffi::METH_O, c"sleep(seconds, /)\n--\n\nWhat time.sleep does; in a green function the function sleeps, not the thread."),
+    method(c"leave_behind", ffi::PyMethodDefPointer { PyCFunction: coroutine::leave_behind }, ffi::METH_O, c"leave_behind(coroutine, /)\n--\n\nKeep a coroutine to the end of the process, and do not end it then either."),
     method(c"_check_interpreter", ffi::PyMethodDefPointer { PyCFunction: check_interpreter }, ffi::METH_NOARGS, c"_check_interpreter()\n--\n\nRaise ImportError in a sub-interpreter."),
     method(c"watch", ffi::PyMethodDefPointer { PyCFunctionFast: watch::watch }, ffi::METH_FASTCALL, c"watch(watcher, keep_times, /)\n--\n\nHave a function called at each step of a function: with 0 when it goes on, 1 when\nit waits, 2 when it ends; its coroutine or portal; and what it awaits, or None.\nNone is no function. Keep since when\nfunctions wait, or not."),
     method(c"wait_of", ffi::PyMethodDefPointer { PyCFunction: watch::wait_of }, ffi::METH_O, c"wait_of(coroutine, /)\n--\n\nReturn the thread, portal, what is awaited and since when (time.monotonic) of a\nfunction that waits on a stack of its own; else None."),

@@ -5,3 +5,5 @@ runs on a stack of verdigris, its waits suspend that function and leave the even
 Everywhere else, in a plain coroutine, in an executor's thread, without any loop, it does exactly
 what the stdlib's does.
 """
+
+from verdigris.green import _at_exit as _at_exit  # when the interpreter ends

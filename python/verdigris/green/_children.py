@@ -51,16 +51,8 @@ def until(attempt: Callable[[], _T | None], pid: int, timeout: float | None = No
         finally:
             _wait.forget(number)
             _close(number)
-    pause = 0.0005
-    while (result := attempt()) is None:
-        pause = min(pause * 2, _LONGEST_PAUSE)
-        if end is not None:
-            left = end - _monotonic()
-            if left <= 0:
-                return None
-            pause = min(pause, left)
-        _wait.sleep(pause)
-    return result
+    left = None if end is None else end - _monotonic()
+    return _wait.ask_again(attempt, left, _LONGEST_PAUSE)
 
 
 def _descriptor(pid: int) -> int | None:

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import _thread as _original
 import contextvars
+import errno
 import os
 import sys
 from collections.abc import Callable
@@ -41,20 +42,24 @@ _os_ident = _original.get_ident
 
 # The green threads that have begun and are not over, by their identity.
 _running: dict[int, _GreenThread] = {}
+# The OS threads of green functions that are the main thread: see `threading._as_main_thread`.
+_main_functions: dict[int, int] = {}
 
 
 class _GreenThread:
     """A thread that is a function on a loop, from its start to its end."""
 
     __slots__ = (
-        "__weakref__", "_asyncio_loop", "_began", "_home", "_over", "called_off", "has_begun",
-        "ident", "is_over", "sentinels",
+        "__weakref__", "_asyncio_loop", "_began", "_home", "_over", "blocked_signals", "called_off",
+        "has_begun", "ident", "is_over", "sentinels",
     )  # fmt: skip
 
     def __init__(self) -> None:
         self.ident = 0
         self.has_begun = self.is_over = self.called_off = False
         self.sentinels: list[_Sentinel] = []
+        #: What it takes its signal mask to be. None: it has not set one.
+        self.blocked_signals: frozenset[Any] | None = None
         self._began, self._over = _wait.Lock(), _wait.Lock()
         self._began.acquire()
         self._over.acquire()
@@ -139,11 +144,29 @@ def green_thread(ident: int | None = None) -> _GreenThread | None:
 
 
 def os_ident(ident: int) -> int:
-    """Gives the identity of the OS thread that runs a green function, or what it was given."""
+    """Gives the identity of the OS thread that one is, or that runs one as a green function.
+
+    Raises:
+        ProcessLookupError: Nobody is known by it. The system would take it for an address.
+    """
     if ident == _wait.get_ident():
         return _os_ident()
     thread = _running.get(ident)
-    return ident if thread is None else thread._home
+    if thread is not None:
+        return thread._home
+    if ident in _main_functions:
+        return _main_functions[ident]
+    if ident in sys._current_frames():
+        return ident
+    raise ProcessLookupError(errno.ESRCH, os.strerror(errno.ESRCH))
+
+
+def main_function_is(ident: int, begins: bool) -> None:
+    """Notes that the green function which calls this is the main thread, or no longer is."""
+    if begins:
+        _main_functions[ident] = _os_ident()
+    else:
+        _main_functions.pop(ident, None)
 
 
 def is_cancellation(error: BaseException | None) -> bool:
@@ -181,7 +204,8 @@ def _start(
         name = getattr(function, "__qualname__", type(function).__name__)
     coroutine = async_def(_run, thread, _End(thread), function, args, kwargs)
     try:
-        task = contextvars.Context().run(task_type, coroutine, name)
+        daemon = getattr(getattr(function, "__self__", None), "daemon", True)
+        task = contextvars.Context().run(task_type, coroutine, name, bool(daemon))
     except BaseException:
         coroutine.close()
         raise
@@ -284,35 +308,32 @@ def _report(error: BaseException, function: object | None) -> None:
 
 
 def _hook_arguments() -> Any:
-    """The type of what `sys.unraisablehook` takes. It has no name, so one is caught."""
-    global _hook_arguments_type
-    if _hook_arguments_type is None:
-        caught: list[Any] = []
-        before = sys.unraisablehook
+    """The type of what `sys.unraisablehook` takes. It has no name, so one is caught.
 
-        class Probe(Exception):
-            pass
+    It is not kept: debug builds check at the end that nobody has it.
+    """
+    caught: list[Any] = []
+    before = sys.unraisablehook
 
-        class Fails:
-            def __del__(self) -> None:
-                raise Probe
+    class Probe(Exception):
+        pass
 
-        def catch(arguments: Any) -> None:
-            if arguments.exc_type is Probe:
-                caught.append(type(arguments))
-            else:  # of another thread, in this very moment
-                before(arguments)
+    class Fails:
+        def __del__(self) -> None:
+            raise Probe
 
-        sys.unraisablehook = catch
-        try:
-            Fails()
-        finally:
-            sys.unraisablehook = before
-        (_hook_arguments_type,) = caught
-    return _hook_arguments_type
+    def catch(arguments: Any) -> None:
+        if arguments.exc_type is Probe:
+            caught.append(type(arguments))
+        else:  # of another thread, in this very moment
+            before(arguments)
 
-
-_hook_arguments_type: Any = None
+    sys.unraisablehook = catch
+    try:
+        Fails()
+    finally:
+        sys.unraisablehook = before
+    return caught.pop()
 
 
 def start_new_thread(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import _thread
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, ParamSpec, TypeVar
 
 import verdigris.loops._reactors  # noqa: F401 - the engine finds reactors through it
@@ -36,6 +37,7 @@ __all__ = [
     "WRITE",
     "Lock",
     "RLock",
+    "ask_again",
     "current",
     "end",
     "fd",
@@ -71,6 +73,34 @@ def end(number: int, close: Callable[[int], T]) -> T:
     finally:
         # Once more: who was woken in another thread may have waited again before it was closed.
         forget(number)
+
+
+def ask_again(
+    attempt: Callable[[], T | None], timeout: float | None, longest_pause: float
+) -> T | None:
+    """Calls `attempt`, which must not wait, until it returns something. Only where `is_green()`.
+
+    For what the kernel tells nobody about. The first pause is 1 ms, each is twice the one before.
+
+    Args:
+        attempt: Asks whether it has come.
+        timeout: Seconds, or None.
+        longest_pause: Seconds that are waited at most before it is asked for again.
+
+    Returns:
+        What `attempt` returned, or None when the time is over.
+    """
+    end = None if timeout is None else monotonic() + timeout
+    pause = 0.0005
+    while (result := attempt()) is None:
+        pause = min(pause * 2, longest_pause)
+        if end is not None:
+            left = end - monotonic()
+            if left <= 0:
+                return None
+            pause = min(pause, left)
+        sleep(pause)
+    return result
 
 
 def offload(function: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:

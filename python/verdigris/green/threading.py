@@ -74,9 +74,11 @@ def _as_main_thread() -> Iterator[None]:
     before, ident = main._ident, _wait.get_ident()
     main._ident = ident
     _stdlib._active[ident] = main
+    _green.main_function_is(ident, True)
     try:
         yield
     finally:
+        _green.main_function_is(ident, False)
         main._ident = before
         if ident != before and _stdlib._active.get(ident) is main:
             del _stdlib._active[ident]

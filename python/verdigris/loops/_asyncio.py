@@ -9,6 +9,7 @@ from collections.abc import Coroutine
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
+from verdigris._engine import leave_behind
 from verdigris.loops import _task
 from verdigris.loops._task import LoopTask, waits_for_itself, was_cancelled, wrong_loop
 
@@ -38,17 +39,42 @@ class TaskCancelled(_task.TaskCancelled, asyncio.CancelledError):
     __module__ = _task.TaskCancelled.__module__
 
 
+class _DaemonTask(asyncio.Task[T]):
+    """The task of a daemon thread, which nobody waits for when its loop ends.
+
+    A thread may swallow its cancellation and wait again: its loop would wait for ever.
+    """
+
+    _was_cancelled = False
+
+    def cancel(self, msg: Any = None) -> bool:
+        if not self._was_cancelled and not self.done():
+            self._was_cancelled = True
+            self.get_loop().call_later(_task.SECONDS_TO_END, self._leave_behind)
+        return super().cancel(msg)
+
+    def _leave_behind(self) -> None:
+        if not self.done():
+            leave_behind(self.get_coro())
+            # Done for those who wait for the task. `Task.cancel` only asks for it.
+            asyncio.Future.cancel(self)
+
+
 class AsyncioTask(LoopTask[T]):
     """A task of the running asyncio loop."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str, daemon: bool = False) -> None:
         self._name = name
         # Of the error, as it was at the first look.
         self._traceback: TracebackType | None = None
         # Not `get_running_loop`, which a program's sync code does not see the loop by.
         loop = asyncio._get_running_loop()
         assert loop is not None
-        self._task = loop.create_task(coroutine, name=name)
+        self._task: asyncio.Task[T]
+        if daemon and loop.get_task_factory() is None:
+            self._task = _DaemonTask(coroutine, loop=loop, name=name)
+        else:
+            self._task = loop.create_task(coroutine, name=name)
         _hold(self._task)
 
     async def wait(self, timeout: float | None) -> bool:

@@ -8,6 +8,10 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
+#: How long a daemon thread that was cancelled may go on before it is left behind.
+SECONDS_TO_END = 1.0
+
+
 class TaskCancelled(Exception):
     """The result of a task was asked for, and the task was cancelled.
 
@@ -28,8 +32,15 @@ class LoopTask(ABC, Generic[T]):
     """
 
     @abstractmethod
-    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
-        """Starts the coroutine on the running loop, in a copy of the current context."""
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str, daemon: bool = False) -> None:
+        """Starts the coroutine on the running loop, in a copy of the current context.
+
+        Args:
+            coroutine: What runs.
+            name: What the loop calls the task.
+            daemon: Whether it is a thread that ends with the program, whatever it does: one that
+                goes on when it has been cancelled is left behind.
+        """
 
     @abstractmethod
     async def wait(self, timeout: float | None) -> bool:

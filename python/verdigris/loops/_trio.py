@@ -7,13 +7,15 @@ cancelled when the main task has ended. An exception that leaves one ends the wh
 
 import contextvars
 import logging
-from collections.abc import Coroutine
+import types
+from collections.abc import Coroutine, Generator
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, TypeVar, cast
 
 import trio
 
+from verdigris._engine import leave_behind
 from verdigris.loops._task import (
     LoopTask,
     TaskCancelled,
@@ -27,10 +29,51 @@ T = TypeVar("T")
 _log = logging.getLogger("verdigris")
 
 
+# A task that waits again is cancelled again. How often, when the run ends.
+_MOST_CANCELLATIONS = 10
+
+
+@types.coroutine
+def _step_daemon(coroutine: Coroutine[Any, Any, T]) -> Generator[Any, Any, T]:
+    """Steps a daemon thread, and leaves it behind if it goes on when its run ends.
+
+    A thread may swallow its cancellation and wait again: the run would wait for ever.
+    """
+    step: Any = coroutine.send
+    outcome: Any = None
+    cancellations = 0
+    while True:
+        try:
+            waited_for = step(outcome)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        outcome = None  # not kept while it waits
+        try:
+            step, outcome = coroutine.send, (yield waited_for)
+        except BaseException as error:  # what was awaited is nothing of Trio's
+            step, outcome = coroutine.throw, error
+            continue
+        # Who waited unwraps it.
+        cancelled = getattr(outcome, "error", None)
+        if isinstance(cancelled, trio.Cancelled) and _run_ends():
+            cancellations += 1
+            if cancellations > _MOST_CANCELLATIONS:
+                leave_behind(coroutine)
+                raise cancelled
+        cancelled = None
+
+
+def _run_ends() -> bool:
+    """Tells whether the run cancels its system tasks. In one of them."""
+    nursery = trio.lowlevel.current_task().parent_nursery
+    return nursery is not None and nursery.cancel_scope.cancel_called
+
+
 class TrioTask(LoopTask[T]):
     """A system task of the running Trio run, with a cancel scope and an outcome of its own."""
 
-    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str) -> None:
+    def __init__(self, coroutine: Coroutine[Any, Any, T], name: str, daemon: bool = False) -> None:
         self._name = name
         self._token = trio.lowlevel.current_trio_token()
         self._scope = trio.CancelScope()
@@ -40,6 +83,8 @@ class TrioTask(LoopTask[T]):
         self._traceback: TracebackType | None = None
         self._cancelled = False
         self._looked_at = False
+        if daemon:
+            coroutine = _step_daemon(coroutine)
         self._task = trio.lowlevel.spawn_system_task(
             self._run, coroutine, name=name, context=contextvars.copy_context()
         )
@@ -65,6 +110,13 @@ class TrioTask(LoopTask[T]):
             # later). With `self` in it the circle would put off the report in `__del__` until the
             # collector runs.
             del self
+
+    @classmethod
+    def any_in(cls, nursery: trio.Nursery | None) -> bool:
+        """Tells whether a task of this kind goes on in a nursery."""
+        code = cls._run.__code__
+        tasks = () if nursery is None else nursery.child_tasks
+        return any(getattr(task.coro, "cr_code", None) is code for task in tasks)
 
     async def wait(self, timeout: float | None) -> bool:
         if self._finished.is_set():

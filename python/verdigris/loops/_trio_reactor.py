@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextvars
 import math
+import time
 import weakref
 from collections.abc import Awaitable
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 import trio
 
 from verdigris import _engine
+from verdigris.loops._task import SECONDS_TO_END
+from verdigris.loops._trio import TrioTask
 
 
 class TrioBackend:
@@ -31,20 +34,36 @@ class TrioBackend:
         self.checkpoint = trio.lowlevel.checkpoint
 
     async def _watch(self) -> None:
-        fileno = self.reactor.fileno()
         try:
             while True:
-                # One scope a wait: a deadline that has come cancels it for good.
-                with trio.CancelScope(deadline=self._scope.deadline) as self._scope:
-                    await trio.lowlevel.wait_readable(fileno)
-                if self._scope.cancelled_caught:
-                    self._scope.deadline = math.inf
-                    self.reactor.on_timer()
-                else:
-                    self.reactor.turn()
+                await self._turn()
+        except trio.Cancelled:
+            # The run ends; system tasks are cancelled last. Functions see to their ends now, and
+            # would block the thread if they found nothing to wait with.
+            with trio.CancelScope(shield=True):
+                await self._see_tasks_out()
+            raise
         finally:
-            # The run ends; system tasks are cancelled last.
             self.reactor.close()
+
+    async def _turn(self, longest: float = math.inf) -> None:
+        deadline = min(self._scope.deadline, self._clock.current_time() + longest)
+        # One scope a wait: a deadline that has come cancels it for good.
+        with trio.CancelScope(deadline=deadline) as self._scope:
+            await trio.lowlevel.wait_readable(self.reactor.fileno())
+        if self._scope.cancelled_caught:
+            self._scope.deadline = math.inf
+            self.reactor.on_timer()
+        else:
+            self.reactor.turn()
+
+    async def _see_tasks_out(self) -> None:
+        end = time.monotonic() + SECONDS_TO_END
+        await trio.lowlevel.cancel_shielded_checkpoint()
+        while TrioTask.any_in(trio.lowlevel.current_task().parent_nursery):
+            if time.monotonic() > end:
+                return
+            await self._turn(0.002)
 
     def soon(self) -> None:
         """Asks for a turn in the next iteration."""

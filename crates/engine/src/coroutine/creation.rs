@@ -76,6 +76,7 @@ impl GreenCoroutine {
             (*this).yielded = false;
             (*this).assert_await_occurs = false;
             (*this).awaited = false;
+            (*this).left_behind = false;
             (*this).tracked = false;
             (*this).finalized = false;
             (*this).nargs = nargs;

@@ -82,6 +82,8 @@ pub struct GreenCoroutine {
     /// Whether its finalizer was called, after which the collector's header
     /// carries a mark.
     finalized: bool,
+    /// Nobody ends it any more: see `leave_behind`.
+    pub left_behind: bool,
     nargs: u32,
     /// The stack its function is on, while suspended or running: its own, or the
     /// one it shares (`run_on_this_stack`).
@@ -103,6 +105,22 @@ pub struct GreenCoroutine {
     qualname: *mut PyObject,
     origin: *mut PyObject,
     weak_references: *mut PyObject,
+}
+
+/// `leave_behind(coroutine)`: for a thread that goes on when its loop ends. It is kept,
+/// and not ended when the interpreter ends.
+pub unsafe extern "C" fn leave_behind(
+    _module: *mut PyObject,
+    coroutine: *mut PyObject,
+) -> *mut PyObject {
+    // SAFETY: called by CPython with the GIL held, and with a live object.
+    unsafe {
+        if check_exact(coroutine) {
+            (*coroutine.cast::<GreenCoroutine>()).left_behind = true;
+        }
+        ffi::Py_INCREF(coroutine);
+        ffi::Py_NewRef(ffi::Py_None())
+    }
 }
 
 /// Whether `object` is a `GreenCoroutine`.

@@ -314,6 +314,35 @@ pub unsafe fn make_type() -> *mut PyObject {
         flags: (ffi::Py_TPFLAGS_DEFAULT | ffi::Py_TPFLAGS_IMMUTABLETYPE) as c_uint,
         slots: slots.as_mut_ptr(),
     };
-    // SAFETY: the slots are those of the type and end with 0, the tables are static.
-    unsafe { ffi::PyType_FromSpec(&raw mut spec) }
+    // SAFETY: the slots are those of the type and end with 0, the tables are static; the GIL is held.
+    unsafe {
+        let class = ffi::PyType_FromSpec(&raw mut spec);
+        if !class.is_null() && ffi::Py_Version < VERSION_3_13 && !name_for_pickle(class) {
+            ffi::Py_DECREF(class);
+            return ptr::null_mut();
+        }
+        class
+    }
+}
+
+/// From this one on the stdlib's type can be found by its name.
+const VERSION_3_13: core::ffi::c_ulong = 0x030D_0000;
+
+/// Has the type pickled as `_thread.allocate_lock`, which is what `threading.Lock` is up to 3.12:
+/// the managers of `multiprocessing` send it to their process. Returns false with an exception set.
+///
+/// # Safety
+///
+/// A heap type that was just made; the GIL is held.
+unsafe fn name_for_pickle(class: *mut PyObject) -> bool {
+    // SAFETY: nobody has seen the type yet, and it owns the reference to its name.
+    unsafe {
+        let name = ffi::PyUnicode_FromString(c"allocate_lock".as_ptr());
+        if name.is_null() {
+            return false;
+        }
+        let class = class.cast::<ffi::PyHeapTypeObject>();
+        ffi::Py_DECREF(core::mem::replace(&mut (*class).ht_qualname, name));
+        true
+    }
 }

@@ -111,7 +111,10 @@ pub unsafe extern "C" fn unwind_waiting(_module: *mut PyObject, _: *mut PyObject
             runtime.carried.all.set(all.clone());
             for this in all {
                 let coroutine = (*this).coroutine;
-                if !coroutine.is_null() && (*coroutine).state == State::Suspended {
+                if !coroutine.is_null()
+                    && (*coroutine).state == State::Suspended
+                    && !(*coroutine).left_behind
+                {
                     ffi::Py_INCREF(coroutine.cast());
                     GreenCoroutine::abandon(coroutine);
                     ffi::Py_DECREF(coroutine.cast());
