@@ -12,7 +12,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import python_path
+from conftest import CHOSEN, python_path
 
 TESTS = Path(__file__).resolve().parent
 # Below the limit of the test that waits here (`faulthandler_timeout`).
@@ -24,12 +24,13 @@ def files_of(directory: str) -> list[Path]:
     return sorted((TESTS / directory).glob("test_*.py"))
 
 
-def run_apart(file: Path, variable: str) -> None:
+def run_apart(file: Path, variable: str, loops: list[str] = CHOSEN) -> None:
     """Runs a test file in a process of its own. It must pass; without a test that does, it skips.
 
     Args:
         file: The test file.
         variable: Set in the environment, it has the file collected.
+        loops: What the tests run on.
     """
     code, output = _run(
         [
@@ -43,7 +44,12 @@ def run_apart(file: Path, variable: str) -> None:
             "no:cacheprovider",
             file,
         ],
-        {**os.environ, "PYTHONPATH": python_path(), variable: "1"},
+        {
+            **os.environ,
+            "PYTHONPATH": python_path(),
+            "VERDIGRIS_LOOPS": " ".join(loops),
+            variable: "1",
+        },
     )
     skipped = re.findall(r"SKIPPED \[\d+\] \S+: (.*)", output)
     ended_well = (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED)

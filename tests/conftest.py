@@ -39,6 +39,11 @@ IN_A_CELL = "VERDIGRIS_CELL" in os.environ
 once_is_enough = pytest.mark.skipif(
     IN_A_CELL, reason="the same on every interpreter: make test runs it"
 )
+# Debug builds look closer at references, which Python by itself never gets wrong.
+python_alone = pytest.mark.skipif(
+    IN_A_CELL and hasattr(sys, "gettotalrefcount"),
+    reason="Python alone, which a debug build sees no better: make test runs it",
+)
 
 needs_native_stacks = pytest.mark.skipif(
     not ON_NATIVE_STACKS, reason="of native stacks only; greenlets carry functions here"
@@ -81,11 +86,24 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("filterwarnings", "error")
+    config.addinivalue_line("markers", "one_loop_in_a_cell: cells of the matrix run it on one loop")
     # A shell ignores Ctrl-C for what it starts in the background, and programs inherit that.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     # For names that do not exist, where no server answers.
     os.environ.setdefault("RES_OPTIONS", "timeout:1 attempts:3")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Where the version makes little difference, a cell runs a slow test on its first loop alone."""
+    if not IN_A_CELL:
+        return
+    skip = pytest.mark.skip(reason="on one loop here: make test runs it on all")
+    for item in items:
+        if item.get_closest_marker("one_loop_in_a_cell") is not None:
+            parameters = item.callspec.params if hasattr(item, "callspec") else {}
+            if any(loop in parameters.values() for loop in CHOSEN[1:]):
+                item.add_marker(skip)
 
 
 # --- the loops ---------------------------------------------------------------

@@ -8,6 +8,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import doctest
 import importlib
 import inspect
@@ -15,8 +16,10 @@ import io
 import os
 import pkgutil
 import re
+import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pages
@@ -78,7 +81,7 @@ PATCHING: dict[str, tuple[dict[str, str], list[str]]] = {
         ["psycopg2", "psycopg", "psycopg_pool"],
     ),
     # Its processes start from the program's own file.
-    "docs/howto-many-machines.md": ({}, ["distributed"]),
+    "docs/howto-many-machines.md": ({"port_of_dask_in_use": "IN_USE"}, ["distributed"]),
     "docs/howto-sqlalchemy.md": (
         {"postgresql": "DATABASE_URL"},
         ["sqlalchemy", "psycopg2", "psycopg"],
@@ -98,6 +101,16 @@ def test_examples_on_the_page_run_as_shown(page: Path, request: pytest.FixtureRe
     if page.stem == "neighbours" and run_apart(request):
         return
     pages.run(page)
+
+
+@pytest.fixture
+def port_of_dask_in_use() -> Iterator[str]:
+    """Somebody on this machine, a cell of the matrix for one, has a cluster with a dashboard."""
+    address = ("", 8787)
+    with contextlib.ExitStack() as stack:
+        with contextlib.suppress(OSError):  # taken in truth
+            stack.enter_context(socket.create_server(address))
+        yield str(address)
 
 
 @in_whole_runs

@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 from apart import files_of, run_apart
+from conftest import CHOSEN, IN_A_CELL, python_alone
+
+pytestmark = python_alone
 
 
 @pytest.mark.parametrize("file", files_of("executors"), ids=lambda file: file.stem)
 def test_executors(file: Path) -> None:
-    run_apart(file, "VERDIGRIS_EXECUTORS")
+    run_apart(file, "VERDIGRIS_EXECUTORS", CHOSEN[:1] if IN_A_CELL else CHOSEN)

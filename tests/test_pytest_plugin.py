@@ -11,9 +11,10 @@ from collections.abc import Callable
 from typing import Any, Protocol, TextIO
 
 import pytest
-from conftest import CHOSEN, LOOPS, python_path
+from conftest import CHOSEN, LOOPS, python_alone, python_path
 
 pytest_plugins = "pytester"
+pytestmark = [pytest.mark.one_loop_in_a_cell, python_alone]
 
 # For all suites: the same wait on each loop.
 WAITS = """

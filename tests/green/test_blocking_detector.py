@@ -17,12 +17,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from conftest import AsyncioLoop, Loop, TrioLoop, needs_callers
+from conftest import AsyncioLoop, Loop, TrioLoop, needs_callers, python_alone
 
 import verdigris
 from verdigris import Blockage, async_def, await_, detect_blocking
 from verdigris._blocking_detector import detect_blocking_from_environment
 from verdigris.green import _wait
+
+pytestmark = [pytest.mark.one_loop_in_a_cell, python_alone]
 
 THRESHOLD = 0.1
 LONG = 0.3

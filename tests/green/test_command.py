@@ -324,6 +324,7 @@ HANDLERS = {
 }
 
 
+@pytest.mark.one_loop_in_a_cell
 @pytest.mark.parametrize("line", HANDLERS.values(), ids=HANDLERS.keys())
 def test_what_a_signal_handler_raises_is_the_main_functions(
     loop_name: str, script: Callable[..., Path], line: str

@@ -132,6 +132,7 @@ CHILDREN = {
 }  # fmt: skip
 
 
+@pytest.mark.one_loop_in_a_cell
 @pytest.mark.parametrize("child", CHILDREN.values(), ids=CHILDREN)
 def test_a_child_is_as_with_the_plain_stdlib(loop: Any, python: Any, child: str) -> None:
     body = f"{FORKS}\ndef in_child():{child}\nloop.run(main)\n"

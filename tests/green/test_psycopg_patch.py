@@ -179,6 +179,7 @@ def test_a_refused_connection_raises_as_ever(loop: Any, driver: Any) -> None:
     loop.run(lambda: async_def(work))
 
 
+@pytest.mark.one_loop_in_a_cell
 def test_connect_timeout_is_kept(loop: Any, driver: Any) -> None:
     import socket
 
