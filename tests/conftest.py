@@ -95,7 +95,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Where the version makes little difference, a cell runs a slow test on its first loop alone."""
+    """A slow test that knows little of the version runs on the first loop of a cell alone."""
     if not IN_A_CELL:
         return
     skip = pytest.mark.skip(reason="on one loop here: make test runs it on all")
