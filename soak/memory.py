@@ -41,13 +41,15 @@ class Sample:
 
 
 def settle() -> None:
-    """Waits until what was dropped has ended, if not for ever.
+    """Waits until what was dropped has ended, and a collection finds nothing, if not for ever.
 
-    A collection on a pool's thread may be under way, and hands functions of this thread to it.
+    A collection on a pool's thread may be under way. Then none begins here, and what the other
+    finds of this thread's functions is handed to it.
     """
+    idle = 0
     for _ in range(100):
-        gc.collect()
-        if GARBAGE.ended == GARBAGE.dropped:
+        idle = 0 if gc.collect() else idle + 1
+        if idle >= 2 and GARBAGE.ended == GARBAGE.dropped:
             break
         time.sleep(0.02)
 
