@@ -19,6 +19,7 @@ from conftest import AsyncioLoop, Loop
 
 from verdigris import _engine, async_def, await_, ensure_portal
 from verdigris.green import _wait
+from verdigris.green import time as green_time
 from verdigris.loops import _reactors
 
 READ, WRITE, PRIORITY = _wait.READ, _wait.WRITE, _wait.PRIORITY
@@ -684,3 +685,24 @@ def test_a_function_that_is_unwound_without_its_loop_is_not_green() -> None:
     del task  # and not the loop: its reactor lives
     gc.collect()
     assert seen == [False]
+
+
+def test_a_loop_that_has_ended_leaves_no_descriptors(loop: Loop) -> None:
+    """Nor do they wait for the collector: those of the loop itself don't."""
+
+    def run() -> None:
+        loop.run(async_def, green_time.sleep, 0)
+        thread = threading.Thread(target=loop.run, args=(async_def, green_time.sleep, 0.001))
+        thread.start()
+        thread.join()
+
+    run()
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(3):
+            run()
+        assert len(os.listdir("/proc/self/fd")) <= before
+    finally:
+        gc.enable()

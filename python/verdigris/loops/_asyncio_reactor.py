@@ -24,11 +24,16 @@ class AsyncioBackend:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.reactor = _engine.reactor(self, loop, False, _clock_of(loop))
         # The engine compares addresses, and the next loop may get this one's.
-        self._loop = weakref.ref(loop, lambda _: self.reactor.close())
+        self._loop = weakref.ref(loop, self._loop_is_gone)
         # Weakly too: it refers to the loop, which keeps it as long as it is to come.
         self._timer: weakref.ref[asyncio.TimerHandle] | None = None
         self._rounds = type(loop).__module__.startswith("uvloop")
         _EMPTY.copy().run(loop.add_reader, self.reactor.fileno(), self.reactor.turn)
+
+    def _loop_is_gone(self, _: object) -> None:
+        self.reactor.close()
+        # They refer to each other, and would wait for the collector.
+        del self.reactor
 
     def soon(self) -> None:
         """Asks for a turn in the next iteration."""

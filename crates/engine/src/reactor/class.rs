@@ -211,7 +211,7 @@ The package makes one for each loop (verdigris.loops), which watches `fileno()`
 and calls `turn()`.";
 
 static METHODS: Table<[ffi::PyMethodDef; 8]> = Table([
-    method(c"fileno", ffi::PyMethodDefPointer { PyCFunction: fileno }, ffi::METH_NOARGS, c"fileno($self, /)\n--\n\nThe descriptor that the loop watches for reading."),
+    method(c"fileno", ffi::PyMethodDefPointer { PyCFunction: fileno }, ffi::METH_NOARGS, c"fileno($self, /)\n--\n\nThe descriptor that the loop watches for reading; -1 when it has ended."),
     method(c"turn", ffi::PyMethodDefPointer { PyCFunction: turn }, ffi::METH_NOARGS, c"turn($self, /)\n--\n\nTake events and due deadlines, and resume whoever waited for them."),
     method(c"on_timer", ffi::PyMethodDefPointer { PyCFunction: on_timer }, ffi::METH_NOARGS, c"on_timer($self, /)\n--\n\nThe same, called by the timer that was set last, which is over."),
     method(c"run_ready", ffi::PyMethodDefPointer { PyCFunction: run_ready }, ffi::METH_NOARGS, c"run_ready($self, /)\n--\n\nThe same without asking the kernel for events."),

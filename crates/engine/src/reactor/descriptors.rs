@@ -56,7 +56,8 @@ struct Descriptor {
 
 /// All descriptors of a reactor.
 pub struct Descriptors {
-    poll: Poll,
+    /// Nothing, once the loop has ended.
+    poll: Option<Poll>,
     events: Events,
     waker: Option<Arc<Waker>>,
     by_number: Vec<Option<Box<Descriptor>>>,
@@ -66,7 +67,7 @@ pub struct Descriptors {
 impl Descriptors {
     pub fn new() -> io::Result<Self> {
         Ok(Self {
-            poll: Poll::new()?,
+            poll: Some(Poll::new()?),
             events: Events::with_capacity(BATCH),
             waker: None,
             by_number: Vec::new(),
@@ -74,9 +75,15 @@ impl Descriptors {
         })
     }
 
-    /// The descriptor that the loop watches.
+    /// Gives the kernel its descriptors back. Nothing can be watched any more.
+    pub fn close(&mut self) {
+        self.waker = None;
+        self.poll = None;
+    }
+
+    /// The descriptor that the loop watches, or -1.
     pub fn fileno(&self) -> RawFd {
-        self.poll.as_raw_fd()
+        self.poll.as_ref().map_or(-1, AsRawFd::as_raw_fd)
     }
 
     /// What another thread makes the loop turn with.
@@ -84,7 +91,8 @@ impl Descriptors {
         if let Some(waker) = &self.waker {
             return Ok(Arc::clone(waker));
         }
-        let waker = Arc::new(Waker::new(self.poll.registry(), WAKER)?);
+        let poll = self.poll.as_ref().ok_or_else(no_descriptor)?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
         self.waker = Some(Arc::clone(&waker));
         Ok(waker)
     }
@@ -163,14 +171,14 @@ impl Descriptors {
         guard: *mut PyObject,
     ) -> io::Result<()> {
         let Ok(index) = usize::try_from(fd) else {
-            return Err(io::Error::from_raw_os_error(libc::EBADF));
+            return Err(no_descriptor());
         };
+        let registry = self.poll.as_ref().ok_or_else(no_descriptor)?.registry();
         if index >= self.by_number.len() {
             self.by_number.resize_with(index + 1, || None);
         }
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
-        let registry = self.poll.registry();
         let mut source = SourceFd(&fd);
         let Some(found) = self.by_number[index].as_deref_mut() else {
             register(registry, &mut source, fd, generation, events)?;
@@ -242,7 +250,9 @@ impl Descriptors {
         drop_guard(&mut found);
         // A duplicate would keep the registration alive. What is closed already is
         // not registered, which is as well.
-        let _ = self.poll.registry().deregister(&mut SourceFd(&fd));
+        if let Some(poll) = &self.poll {
+            let _ = poll.registry().deregister(&mut SourceFd(&fd));
+        }
         found.waiters
     }
 
@@ -259,7 +269,8 @@ impl Descriptors {
     /// Takes events from the kernel, and gives `wake` each waiter they are for,
     /// with its events. Returns whether more may be there.
     pub fn poll(&mut self, mut wake: impl FnMut(*mut Waiter, u8)) -> io::Result<bool> {
-        match self.poll.poll(&mut self.events, Some(Duration::ZERO)) {
+        let poll = self.poll.as_mut().ok_or_else(no_descriptor)?;
+        match poll.poll(&mut self.events, Some(Duration::ZERO)) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(true),
             Err(error) => return Err(error),
@@ -326,6 +337,10 @@ impl Drop for Descriptors {
             drop_guard(found);
         }
     }
+}
+
+fn no_descriptor() -> io::Error {
+    io::Error::from_raw_os_error(libc::EBADF)
 }
 
 fn token(fd: RawFd, generation: u32) -> Token {

@@ -590,7 +590,11 @@ impl Reactor {
         unsafe {
             (*this).closed.set(true);
             all().retain(|known| *known != Open(this));
-            let ready = core::mem::take(&mut (*this).state.borrow_mut().ready);
+            let ready = {
+                let mut state = (*this).state.borrow_mut();
+                state.descriptors.close();
+                core::mem::take(&mut state.ready)
+            };
             for waiter in ready {
                 ffi::Py_DECREF(waiter.cast());
             }
