@@ -39,8 +39,6 @@ LOOPS = ("asyncio", "uvloop", "trio")
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
-# How long daemon threads may take to end, once they were told.
-
 # A module that leaves `sys.modules` must not lose its names while its code runs.
 _kept: list[object] = []
 

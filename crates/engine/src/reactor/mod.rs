@@ -585,8 +585,15 @@ impl Reactor {
         }
     }
 
+    /// Nothing can be waited for with it any more. Its descriptor goes, and the number may soon be
+    /// another file's: the loop watches it no longer, or is gone.
+    ///
+    /// # Safety
+    ///
+    /// The GIL is held, and the reactor is not borrowed.
     unsafe fn close(this: *mut Self) {
-        // SAFETY: the GIL is held. The references are dropped last.
+        // SAFETY: by contract. The references are dropped last, when nothing is borrowed: they may
+        // run any code.
         unsafe {
             (*this).closed.set(true);
             all().retain(|known| *known != Open(this));
