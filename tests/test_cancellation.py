@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import Any
 
 import pytest
@@ -118,7 +117,7 @@ def test_cleaning_up_may_wait(loop: Any) -> None:
 def test_a_timeout_around_the_function(loop: Any) -> None:
     def f() -> None:
         try:
-            await_(loop.sleep(10))
+            await_(loop.sleep(3600))
         finally:
             steps.append("finally")
 
@@ -127,10 +126,8 @@ def test_a_timeout_around_the_function(loop: Any) -> None:
             await async_def(f)
 
     steps: list[str] = []
-    started = time.monotonic()
     with pytest.raises(loop.timed_out):
         loop.run(main)
-    assert time.monotonic() - started < 5
     assert steps == ["finally"]
 
 
