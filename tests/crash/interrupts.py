@@ -394,7 +394,18 @@ def victim(kind):
         driven()
 
 
-if __name__ == "__main__":
+def dump_when_it_hangs():
+    """Starts faulthandler's thread with all signals blocked, which it inherits.
+
+    It blocks them itself, but a signal that comes before is handled in that thread, and until 3.12
+    CPython then does not tell the main thread.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
     faulthandler.dump_traceback_later(60, exit=True)
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+if __name__ == "__main__":
+    dump_when_it_hangs()
     name, argument = sys.argv[1:]
     functools.partial(globals()[name], argument if name == "victim" else int(argument))()
