@@ -24,7 +24,7 @@ def does_not_raise() -> None:
 @probe
 def blocks() -> None:
     # The thread's own time: what it waits for a busy processor does not count as blocked.
-    until = time.thread_time() + 0.1
+    until = time.thread_time() + 0.3
     while time.thread_time() < until:
         pass
 
